@@ -1,0 +1,514 @@
+# pragma version ==0.4.3
+# pragma evm-version cancun
+"""
+@title Batch settlement
+@license MIT
+@notice Escrow for x402 `batch-settlement`: a payer deposits once into a channel, signs cumulative
+        vouchers off chain, and the receiver claims the latest voucher of many channels at once.
+
+        Trusted with what:
+        - The payer (or its authorizer) can commit the channel's money by signing, and can take back
+          what is not claimed after `withdrawDelay`, without anybody's consent.
+        - The receiver (or its authorizer) can claim up to the highest voucher the payer signed, at
+          most what the channel holds, and can give unclaimed money back at once.
+        - A collector is chosen by whoever sends the deposit; it is not trusted: what counts is that
+          this contract's balance grew by exactly the amount.
+        - The token is chosen by the parties of a channel and is trusted by them alone. A token that
+          takes balances away hurts the channels of that token and no others.
+        - There is no owner, no pause, no upgrade and no fee.
+
+        Not protected against: a receiver that serves on a voucher and does not claim it before the
+        payer's withdrawal is final; signed vouchers do not reserve money, only claims do.
+
+        A channel's id is the EIP-712 digest of its config, bound to this chain and this contract.
+"""
+from ethereum.ercs import IERC20
+
+from interfaces import IBatchSettlement
+from interfaces import IDepositCollector
+from modules import eip712_domain
+from modules import signatures
+
+implements: IBatchSettlement
+initializes: eip712_domain
+exports: eip712_domain.eip712Domain
+
+# Rows of one claim. A longer array than this by one reverts with `BatchTooLong`; the ABI decoder
+# refuses still longer ones without a reason.
+MAX_CLAIMS: public(constant(uint256)) = 100
+# Calls of one multicall, and the bytes of each.
+MAX_CALLS: public(constant(uint256)) = 16
+MAX_CALL_SIZE: constant(uint256) = 4_096
+MAX_RESULT_SIZE: constant(uint256) = 512
+MAX_COLLECTOR_DATA: constant(uint256) = 4_096
+
+MIN_WITHDRAW_DELAY: public(constant(uint40)) = 900
+MAX_WITHDRAW_DELAY: public(constant(uint40)) = 2_592_000
+
+CHANNEL_CONFIG_TYPEHASH: public(constant(bytes32)) = keccak256(
+    "ChannelConfig(address payer,address payerAuthorizer,address receiver,address receiverAuthorizer,address token,uint40 withdrawDelay,bytes32 salt)"
+)
+VOUCHER_TYPEHASH: public(constant(bytes32)) = keccak256("Voucher(bytes32 channelId,uint128 maxClaimableAmount)")
+REFUND_TYPEHASH: public(constant(bytes32)) = keccak256("Refund(bytes32 channelId,uint256 nonce,uint128 amount)")
+CLAIM_ENTRY_TYPEHASH: public(constant(bytes32)) = keccak256(
+    "ClaimEntry(bytes32 channelId,uint128 maxClaimableAmount,uint128 totalClaimed)"
+)
+CLAIM_BATCH_TYPEHASH: public(constant(bytes32)) = keccak256(
+    "ClaimBatch(ClaimEntry[] claims)ClaimEntry(bytes32 channelId,uint128 maxClaimableAmount,uint128 totalClaimed)"
+)
+
+# Two amounts share one storage word, the first in the low half; see `_pack` and `_unpack`.
+LOW_HALF: constant(uint256) = 2**128 - 1
+HALF: constant(uint256) = 128
+
+# channel id -> balance, total claimed
+_channels: HashMap[bytes32, uint256]
+# channel id -> amount, initiated at (seconds; zero when nothing is pending)
+_withdrawals: HashMap[bytes32, uint256]
+# receiver -> token -> total claimed, total settled
+_receivers: HashMap[address, HashMap[address, uint256]]
+# Next nonce of a signed refund. Every refund takes one, also a direct one and one that moves nothing.
+refundNonce: public(HashMap[bytes32, uint256])
+
+
+@deploy
+def __init__():
+    eip712_domain.__init__("x402 Batch Settlement", "1")
+
+
+# ---------------------------------------------------------------- deposit
+
+
+@external
+@nonreentrant
+def deposit(
+    config: IBatchSettlement.ChannelConfig,
+    amount: uint128,
+    collector: address,
+    collectorData: Bytes[MAX_COLLECTOR_DATA],
+):
+    if (
+        config.payer == empty(address)
+        or config.receiver == empty(address)
+        or config.receiverAuthorizer == empty(address)
+        or config.token == empty(address)
+    ):
+        raw_revert(method_id("InvalidChannel()"))
+    if config.withdrawDelay < MIN_WITHDRAW_DELAY or config.withdrawDelay > MAX_WITHDRAW_DELAY:
+        raw_revert(method_id("WithdrawDelayOutOfRange()"))
+    if amount == 0:
+        raw_revert(method_id("ZeroDeposit()"))
+    if collector == empty(address):
+        raw_revert(method_id("InvalidCollector()"))
+
+    channel_id: bytes32 = self._channel_id(eip712_domain._separator(), config)
+    balance: uint256 = 0
+    claimed: uint256 = 0
+    balance, claimed = self._unpack(self._channels[channel_id])
+    new_balance: uint256 = balance + convert(amount, uint256)
+    if new_balance > LOW_HALF:
+        raw_revert(method_id("DepositOverflow()"))
+    self._channels[channel_id] = self._pack(new_balance, claimed)
+
+    held: uint256 = staticcall IERC20(config.token).balanceOf(self)
+    extcall IDepositCollector(collector).collect(
+        config.payer, config.token, convert(amount, uint256), channel_id, collectorData
+    )
+    if staticcall IERC20(config.token).balanceOf(self) != held + convert(amount, uint256):
+        raw_revert(method_id("DepositCollectionFailed()"))
+
+    if balance == 0 and claimed == 0:
+        log IBatchSettlement.ChannelCreated(channelId=channel_id, config=config)
+    log IBatchSettlement.Deposited(
+        channelId=channel_id, sender=msg.sender, amount=amount, newBalance=convert(new_balance, uint128)
+    )
+
+
+# ---------------------------------------------------------------- claim and settle
+
+
+@external
+@nonreentrant
+def claim(voucherClaims: DynArray[IBatchSettlement.VoucherClaim, MAX_CLAIMS + 1]):
+    self._check_batch_length(len(voucherClaims))
+    domain: bytes32 = eip712_domain._separator()
+    for row: IBatchSettlement.VoucherClaim in voucherClaims:
+        if not self._is_receiver_side(row.voucher.channel):
+            raw_revert(method_id("NotAuthorizedToClaim()"))
+        self._claim(domain, self._channel_id(domain, row.voucher.channel), row)
+
+
+@external
+@nonreentrant
+def claimWithSignature(
+    voucherClaims: DynArray[IBatchSettlement.VoucherClaim, MAX_CLAIMS + 1],
+    authorizerSignature: Bytes[signatures.MAX_SIGNATURE],
+):
+    self._check_batch_length(len(voucherClaims))
+    domain: bytes32 = eip712_domain._separator()
+    channel_ids: DynArray[bytes32, MAX_CLAIMS + 1] = []
+    entries: DynArray[bytes32, MAX_CLAIMS + 1] = []
+    for row: IBatchSettlement.VoucherClaim in voucherClaims:
+        channel_id: bytes32 = self._channel_id(domain, row.voucher.channel)
+        channel_ids.append(channel_id)
+        entries.append(self._claim_entry_hash(channel_id, row.voucher.maxClaimableAmount, row.totalClaimed))
+
+    authorizer: address = voucherClaims[0].voucher.channel.receiverAuthorizer
+    if not signatures._is_valid(authorizer, self._claim_batch_digest(domain, entries), authorizerSignature):
+        raw_revert(method_id("InvalidSignature()"))
+
+    i: uint256 = 0
+    for row: IBatchSettlement.VoucherClaim in voucherClaims:
+        if row.voucher.channel.receiverAuthorizer != authorizer:
+            raw_revert(method_id("NotReceiverAuthorizer()"))
+        self._claim(domain, channel_ids[i], row)
+        i += 1
+
+
+@external
+@nonreentrant
+def settle(receiver: address, token: address):
+    claimed: uint256 = 0
+    settled: uint256 = 0
+    claimed, settled = self._unpack(self._receivers[receiver][token])
+    amount: uint256 = claimed - settled
+    if amount == 0:
+        return
+    self._receivers[receiver][token] = self._pack(claimed, claimed)
+    self._transfer(token, receiver, amount)
+    log IBatchSettlement.Settled(
+        receiver=receiver, token=token, sender=msg.sender, amount=convert(amount, uint128)
+    )
+
+
+# ---------------------------------------------------------------- withdraw and refund
+
+
+@external
+@nonreentrant
+def initiateWithdraw(config: IBatchSettlement.ChannelConfig, amount: uint128):
+    if msg.sender != config.payer and msg.sender != config.payerAuthorizer:
+        raw_revert(method_id("InvalidChannel()"))
+    if amount == 0:
+        raw_revert(method_id("NothingToWithdraw()"))
+    channel_id: bytes32 = self._channel_id(eip712_domain._separator(), config)
+    if self._withdrawals[channel_id] != 0:
+        raw_revert(method_id("WithdrawalAlreadyPending()"))
+    if convert(amount, uint256) > self._available(channel_id):
+        raw_revert(method_id("WithdrawAmountExceedsAvailable()"))
+    self._withdrawals[channel_id] = self._pack(convert(amount, uint256), block.timestamp)
+    log IBatchSettlement.WithdrawInitiated(
+        channelId=channel_id,
+        amount=amount,
+        finalizeAfter=convert(block.timestamp, uint40) + config.withdrawDelay,
+    )
+
+
+@external
+@nonreentrant
+def finalizeWithdraw(config: IBatchSettlement.ChannelConfig):
+    if msg.sender != config.payer and msg.sender != config.payerAuthorizer:
+        raw_revert(method_id("NotAuthorizedToFinalizeWithdraw()"))
+    channel_id: bytes32 = self._channel_id(eip712_domain._separator(), config)
+    requested: uint256 = 0
+    initiated_at: uint256 = 0
+    requested, initiated_at = self._unpack(self._withdrawals[channel_id])
+    if initiated_at == 0:
+        raw_revert(method_id("WithdrawalNotPending()"))
+    if block.timestamp < initiated_at + convert(config.withdrawDelay, uint256):
+        raw_revert(method_id("WithdrawDelayNotElapsed()"))
+
+    amount: uint256 = min(requested, self._available(channel_id))
+    self._withdrawals[channel_id] = 0
+    emptied: bool = self._release(channel_id, amount)
+    log IBatchSettlement.WithdrawFinalized(
+        channelId=channel_id, sender=msg.sender, amount=convert(amount, uint128)
+    )
+    if emptied:
+        log IBatchSettlement.ChannelClosed(channelId=channel_id, config=config)
+    if amount != 0:
+        self._transfer(config.token, config.payer, amount)
+
+
+@external
+@nonreentrant
+def refund(config: IBatchSettlement.ChannelConfig, amount: uint128):
+    if not self._is_receiver_side(config):
+        raw_revert(method_id("NotAuthorizedToRefund()"))
+    self._refund(self._channel_id(eip712_domain._separator(), config), config, amount)
+
+
+@external
+@nonreentrant
+def refundWithSignature(
+    config: IBatchSettlement.ChannelConfig,
+    amount: uint128,
+    nonce: uint256,
+    receiverAuthorizerSignature: Bytes[signatures.MAX_SIGNATURE],
+):
+    domain: bytes32 = eip712_domain._separator()
+    channel_id: bytes32 = self._channel_id(domain, config)
+    if nonce != self.refundNonce[channel_id]:
+        raw_revert(method_id("InvalidRefundNonce()"))
+    digest: bytes32 = self._refund_digest(domain, channel_id, nonce, amount)
+    if not signatures._is_valid(config.receiverAuthorizer, digest, receiverAuthorizerSignature):
+        raw_revert(method_id("InvalidSignature()"))
+    self._refund(channel_id, config, amount)
+
+
+# ---------------------------------------------------------------- multicall
+
+
+@external
+def multicall(data: DynArray[Bytes[MAX_CALL_SIZE], MAX_CALLS]) -> DynArray[Bytes[MAX_RESULT_SIZE], MAX_CALLS]:
+    # Each call runs with the caller as its sender, and locks for itself.
+    results: DynArray[Bytes[MAX_RESULT_SIZE], MAX_CALLS] = []
+    for call: Bytes[MAX_CALL_SIZE] in data:
+        results.append(raw_call(self, call, max_outsize=MAX_RESULT_SIZE, is_delegate_call=True))
+    return results
+
+
+# ---------------------------------------------------------------- views
+
+
+@external
+@view
+def channels(channelId: bytes32) -> (uint128, uint128):
+    """
+    @return Escrowed balance, total claimed.
+    """
+    balance: uint256 = 0
+    claimed: uint256 = 0
+    balance, claimed = self._unpack(self._channels[channelId])
+    return convert(balance, uint128), convert(claimed, uint128)
+
+
+@external
+@view
+def pendingWithdrawals(channelId: bytes32) -> (uint128, uint40):
+    """
+    @return Amount asked for, time it was asked at (zero when nothing is pending).
+    """
+    amount: uint256 = 0
+    initiated_at: uint256 = 0
+    amount, initiated_at = self._unpack(self._withdrawals[channelId])
+    return convert(amount, uint128), convert(initiated_at, uint40)
+
+
+@external
+@view
+def receivers(receiver: address, token: address) -> (uint128, uint128):
+    """
+    @return Total claimed for the receiver, total settled to it.
+    """
+    claimed: uint256 = 0
+    settled: uint256 = 0
+    claimed, settled = self._unpack(self._receivers[receiver][token])
+    return convert(claimed, uint128), convert(settled, uint128)
+
+
+@external
+@view
+def getChannelId(config: IBatchSettlement.ChannelConfig) -> bytes32:
+    return self._channel_id(eip712_domain._separator(), config)
+
+
+@external
+@view
+def getVoucherDigest(channelId: bytes32, maxClaimableAmount: uint128) -> bytes32:
+    return self._voucher_digest(eip712_domain._separator(), channelId, maxClaimableAmount)
+
+
+@external
+@view
+def getRefundDigest(channelId: bytes32, nonce: uint256, amount: uint128) -> bytes32:
+    return self._refund_digest(eip712_domain._separator(), channelId, nonce, amount)
+
+
+@external
+@view
+def getClaimBatchDigest(voucherClaims: DynArray[IBatchSettlement.VoucherClaim, MAX_CLAIMS + 1]) -> bytes32:
+    domain: bytes32 = eip712_domain._separator()
+    entries: DynArray[bytes32, MAX_CLAIMS + 1] = []
+    for row: IBatchSettlement.VoucherClaim in voucherClaims:
+        channel_id: bytes32 = self._channel_id(domain, row.voucher.channel)
+        entries.append(self._claim_entry_hash(channel_id, row.voucher.maxClaimableAmount, row.totalClaimed))
+    return self._claim_batch_digest(domain, entries)
+
+
+# ---------------------------------------------------------------- internal: accounting
+
+
+@internal
+def _claim(domain: bytes32, channel_id: bytes32, row: IBatchSettlement.VoucherClaim):
+    # Check.
+    balance: uint256 = 0
+    claimed: uint256 = 0
+    balance, claimed = self._unpack(self._channels[channel_id])
+    new_claimed: uint256 = convert(row.totalClaimed, uint256)
+    if new_claimed <= claimed:
+        return
+    if row.totalClaimed > row.voucher.maxClaimableAmount:
+        raw_revert(method_id("ClaimExceedsCeiling()"))
+    if new_claimed > balance:
+        raw_revert(method_id("ClaimExceedsBalance()"))
+
+    # Verify.
+    digest: bytes32 = self._voucher_digest(domain, channel_id, row.voucher.maxClaimableAmount)
+    if not self._is_payer_signature(row.voucher.channel, digest, row.signature):
+        raw_revert(method_id("InvalidSignature()"))
+
+    # Record.
+    self._channels[channel_id] = self._pack(balance, new_claimed)
+    self._credit(row.voucher.channel.receiver, row.voucher.channel.token, new_claimed - claimed)
+    log IBatchSettlement.Claimed(
+        channelId=channel_id,
+        sender=msg.sender,
+        claimAmount=convert(new_claimed - claimed, uint128),
+        newTotalClaimed=row.totalClaimed,
+    )
+
+
+@internal
+def _refund(channel_id: bytes32, config: IBatchSettlement.ChannelConfig, amount: uint128):
+    if amount == 0:
+        raw_revert(method_id("ZeroRefund()"))
+    # The nonce moves first and always, so that no signed refund can be used a second time.
+    self.refundNonce[channel_id] = unsafe_add(self.refundNonce[channel_id], 1)
+    refunded: uint256 = min(convert(amount, uint256), self._available(channel_id))
+    if refunded == 0:
+        return
+    emptied: bool = self._release(channel_id, refunded)
+
+    requested: uint256 = 0
+    initiated_at: uint256 = 0
+    requested, initiated_at = self._unpack(self._withdrawals[channel_id])
+    if initiated_at != 0:
+        if refunded >= requested:
+            self._withdrawals[channel_id] = 0
+        else:
+            self._withdrawals[channel_id] = self._pack(requested - refunded, initiated_at)
+
+    log IBatchSettlement.Refunded(channelId=channel_id, sender=msg.sender, amount=convert(refunded, uint128))
+    if emptied:
+        log IBatchSettlement.ChannelClosed(channelId=channel_id, config=config)
+    self._transfer(config.token, config.payer, refunded)
+
+
+@internal
+def _credit(receiver: address, token: address, amount: uint256):
+    claimed: uint256 = 0
+    settled: uint256 = 0
+    claimed, settled = self._unpack(self._receivers[receiver][token])
+    # A receiver's total cannot pass 128 bits, or `settle` would misread it.
+    assert claimed + amount <= LOW_HALF
+    self._receivers[receiver][token] = self._pack(claimed + amount, settled)
+
+
+@internal
+@view
+def _available(channel_id: bytes32) -> uint256:
+    balance: uint256 = 0
+    claimed: uint256 = 0
+    balance, claimed = self._unpack(self._channels[channel_id])
+    return balance - claimed
+
+
+@internal
+def _release(channel_id: bytes32, amount: uint256) -> bool:
+    """
+    @notice Takes unclaimed money out of a channel's books.
+    @return Whether the channel is empty and nothing was ever claimed from it.
+    """
+    balance: uint256 = 0
+    claimed: uint256 = 0
+    balance, claimed = self._unpack(self._channels[channel_id])
+    self._channels[channel_id] = self._pack(balance - amount, claimed)
+    return balance == amount and claimed == 0
+
+
+@internal
+def _transfer(token: address, to: address, amount: uint256):
+    # Tokens that return nothing are taken at their word; those that return false are not.
+    if not extcall IERC20(token).transfer(to, amount, default_return_value=True):
+        raw_revert(abi_encode(token, method_id=method_id("SafeERC20FailedOperation(address)")))
+
+
+# ---------------------------------------------------------------- internal: rules
+
+
+@internal
+@pure
+def _check_batch_length(rows: uint256):
+    if rows == 0:
+        raw_revert(method_id("EmptyBatch()"))
+    if rows > MAX_CLAIMS:
+        raw_revert(method_id("BatchTooLong()"))
+
+
+@internal
+@view
+def _is_receiver_side(config: IBatchSettlement.ChannelConfig) -> bool:
+    return msg.sender == config.receiverAuthorizer or msg.sender == config.receiver
+
+
+@internal
+@view
+def _is_payer_signature(
+    config: IBatchSettlement.ChannelConfig, digest: bytes32, signature: Bytes[signatures.MAX_SIGNATURE]
+) -> bool:
+    if config.payerAuthorizer != empty(address):
+        return signatures._recover(digest, signature) == config.payerAuthorizer
+    return signatures._is_valid(config.payer, digest, signature)
+
+
+# ---------------------------------------------------------------- internal: hashes
+
+
+@internal
+@pure
+def _channel_id(domain: bytes32, config: IBatchSettlement.ChannelConfig) -> bytes32:
+    return eip712_domain._digest(domain, keccak256(abi_encode(CHANNEL_CONFIG_TYPEHASH, config)))
+
+
+@internal
+@pure
+def _voucher_digest(domain: bytes32, channel_id: bytes32, max_claimable: uint128) -> bytes32:
+    return eip712_domain._digest(domain, keccak256(abi_encode(VOUCHER_TYPEHASH, channel_id, max_claimable)))
+
+
+@internal
+@pure
+def _refund_digest(domain: bytes32, channel_id: bytes32, nonce: uint256, amount: uint128) -> bytes32:
+    return eip712_domain._digest(domain, keccak256(abi_encode(REFUND_TYPEHASH, channel_id, nonce, amount)))
+
+
+@internal
+@pure
+def _claim_entry_hash(channel_id: bytes32, max_claimable: uint128, total_claimed: uint128) -> bytes32:
+    return keccak256(abi_encode(CLAIM_ENTRY_TYPEHASH, channel_id, max_claimable, total_claimed))
+
+
+@internal
+@pure
+def _claim_batch_digest(domain: bytes32, entries: DynArray[bytes32, MAX_CLAIMS + 1]) -> bytes32:
+    # EIP-712 hashes an array as its elements side by side, without their count.
+    counted: Bytes[32 + 32 * (MAX_CLAIMS + 1)] = abi_encode(entries, ensure_tuple=False)
+    entries_hash: bytes32 = keccak256(slice(counted, 32, 32 * len(entries)))
+    return eip712_domain._digest(domain, keccak256(abi_encode(CLAIM_BATCH_TYPEHASH, entries_hash)))
+
+
+# ---------------------------------------------------------------- internal: words
+
+
+@internal
+@pure
+def _pack(low: uint256, high: uint256) -> uint256:
+    # Callers keep both below 2**128.
+    return low | (high << HALF)
+
+
+@internal
+@pure
+def _unpack(word: uint256) -> (uint256, uint256):
+    return word & LOW_HALF, word >> HALF

@@ -57,7 +57,14 @@ CLAIM_BATCH_TYPEHASH: public(constant(bytes32)) = keccak256(
     "ClaimBatch(ClaimEntry[] claims)ClaimEntry(bytes32 channelId,uint128 maxClaimableAmount,uint128 totalClaimed)"
 )
 
-# Two amounts share one storage word, the first in the low half; see `_pack` and `_unpack`.
+# What a run of rows with the same receiver and token adds to that receiver's account.
+struct Credit:
+    receiver: address
+    token: address
+    amount: uint256
+
+
+# Two amounts share one storage word, the first in the low half; see `_pack`, `_low` and `_high`.
 LOW_HALF: constant(uint256) = 2**128 - 1
 HALF: constant(uint256) = 128
 
@@ -102,9 +109,9 @@ def deposit(
         raw_revert(method_id("InvalidCollector()"))
 
     channel_id: bytes32 = self._channel_id(eip712_domain._separator(), config)
-    balance: uint256 = 0
-    claimed: uint256 = 0
-    balance, claimed = self._unpack(self._channels[channel_id])
+    channel: uint256 = self._channels[channel_id]
+    balance: uint256 = self._low(channel)
+    claimed: uint256 = self._high(channel)
     new_balance: uint256 = balance + convert(amount, uint256)
     if new_balance > LOW_HALF:
         raw_revert(method_id("DepositOverflow()"))
@@ -132,10 +139,15 @@ def deposit(
 def claim(voucherClaims: DynArray[IBatchSettlement.VoucherClaim, MAX_CLAIMS + 1]):
     self._check_batch_length(len(voucherClaims))
     domain: bytes32 = eip712_domain._separator()
+    total: Credit = empty(Credit)
     for row: IBatchSettlement.VoucherClaim in voucherClaims:
-        if not self._is_receiver_side(row.voucher.channel):
+        if msg.sender != row.voucher.channel.receiverAuthorizer and msg.sender != row.voucher.channel.receiver:
             raw_revert(method_id("NotAuthorizedToClaim()"))
-        self._claim(domain, self._channel_id(domain, row.voucher.channel), row)
+        if row.voucher.channel.receiver != total.receiver or row.voucher.channel.token != total.token:
+            self._credit(total)
+            total = Credit(receiver=row.voucher.channel.receiver, token=row.voucher.channel.token, amount=0)
+        total.amount += self._claim(domain, self._channel_id(domain, row.voucher.channel), row)
+    self._credit(total)
 
 
 @external
@@ -157,20 +169,26 @@ def claimWithSignature(
     if not signatures._is_valid(authorizer, self._claim_batch_digest(domain, entries), authorizerSignature):
         raw_revert(method_id("InvalidSignature()"))
 
+    total: Credit = empty(Credit)
     i: uint256 = 0
     for row: IBatchSettlement.VoucherClaim in voucherClaims:
-        if row.voucher.channel.receiverAuthorizer != authorizer:
+        channel: IBatchSettlement.ChannelConfig = row.voucher.channel
+        if channel.receiverAuthorizer != authorizer:
             raw_revert(method_id("NotReceiverAuthorizer()"))
-        self._claim(domain, channel_ids[i], row)
+        if channel.receiver != total.receiver or channel.token != total.token:
+            self._credit(total)
+            total = Credit(receiver=channel.receiver, token=channel.token, amount=0)
+        total.amount += self._claim(domain, channel_ids[i], row)
         i += 1
+    self._credit(total)
 
 
 @external
 @nonreentrant
 def settle(receiver: address, token: address):
-    claimed: uint256 = 0
-    settled: uint256 = 0
-    claimed, settled = self._unpack(self._receivers[receiver][token])
+    account: uint256 = self._receivers[receiver][token]
+    claimed: uint256 = self._low(account)
+    settled: uint256 = self._high(account)
     amount: uint256 = claimed - settled
     if amount == 0:
         return
@@ -210,9 +228,9 @@ def finalizeWithdraw(config: IBatchSettlement.ChannelConfig):
     if msg.sender != config.payer and msg.sender != config.payerAuthorizer:
         raw_revert(method_id("NotAuthorizedToFinalizeWithdraw()"))
     channel_id: bytes32 = self._channel_id(eip712_domain._separator(), config)
-    requested: uint256 = 0
-    initiated_at: uint256 = 0
-    requested, initiated_at = self._unpack(self._withdrawals[channel_id])
+    withdrawal: uint256 = self._withdrawals[channel_id]
+    requested: uint256 = self._low(withdrawal)
+    initiated_at: uint256 = self._high(withdrawal)
     if initiated_at == 0:
         raw_revert(method_id("WithdrawalNotPending()"))
     if block.timestamp < initiated_at + convert(config.withdrawDelay, uint256):
@@ -277,10 +295,8 @@ def channels(channelId: bytes32) -> (uint128, uint128):
     """
     @return Escrowed balance, total claimed.
     """
-    balance: uint256 = 0
-    claimed: uint256 = 0
-    balance, claimed = self._unpack(self._channels[channelId])
-    return convert(balance, uint128), convert(claimed, uint128)
+    channel: uint256 = self._channels[channelId]
+    return convert(self._low(channel), uint128), convert(self._high(channel), uint128)
 
 
 @external
@@ -289,10 +305,8 @@ def pendingWithdrawals(channelId: bytes32) -> (uint128, uint40):
     """
     @return Amount asked for, time it was asked at (zero when nothing is pending).
     """
-    amount: uint256 = 0
-    initiated_at: uint256 = 0
-    amount, initiated_at = self._unpack(self._withdrawals[channelId])
-    return convert(amount, uint128), convert(initiated_at, uint40)
+    withdrawal: uint256 = self._withdrawals[channelId]
+    return convert(self._low(withdrawal), uint128), convert(self._high(withdrawal), uint40)
 
 
 @external
@@ -301,10 +315,8 @@ def receivers(receiver: address, token: address) -> (uint128, uint128):
     """
     @return Total claimed for the receiver, total settled to it.
     """
-    claimed: uint256 = 0
-    settled: uint256 = 0
-    claimed, settled = self._unpack(self._receivers[receiver][token])
-    return convert(claimed, uint128), convert(settled, uint128)
+    account: uint256 = self._receivers[receiver][token]
+    return convert(self._low(account), uint128), convert(self._high(account), uint128)
 
 
 @external
@@ -340,14 +352,17 @@ def getClaimBatchDigest(voucherClaims: DynArray[IBatchSettlement.VoucherClaim, M
 
 
 @internal
-def _claim(domain: bytes32, channel_id: bytes32, row: IBatchSettlement.VoucherClaim):
+def _claim(domain: bytes32, channel_id: bytes32, row: IBatchSettlement.VoucherClaim) -> uint256:
+    """
+    @return What the row adds to the receiver's account; zero for a row that is not news.
+    """
     # Check.
-    balance: uint256 = 0
-    claimed: uint256 = 0
-    balance, claimed = self._unpack(self._channels[channel_id])
+    channel: uint256 = self._channels[channel_id]
+    balance: uint256 = self._low(channel)
+    claimed: uint256 = self._high(channel)
     new_claimed: uint256 = convert(row.totalClaimed, uint256)
     if new_claimed <= claimed:
-        return
+        return 0
     if row.totalClaimed > row.voucher.maxClaimableAmount:
         raw_revert(method_id("ClaimExceedsCeiling()"))
     if new_claimed > balance:
@@ -355,18 +370,23 @@ def _claim(domain: bytes32, channel_id: bytes32, row: IBatchSettlement.VoucherCl
 
     # Verify.
     digest: bytes32 = self._voucher_digest(domain, channel_id, row.voucher.maxClaimableAmount)
-    if not self._is_payer_signature(row.voucher.channel, digest, row.signature):
+    payer_authorizer: address = row.voucher.channel.payerAuthorizer
+    if payer_authorizer != empty(address):
+        if signatures._recover(digest, row.signature) != payer_authorizer:
+            raw_revert(method_id("InvalidSignature()"))
+    elif not signatures._is_valid(row.voucher.channel.payer, digest, row.signature):
         raw_revert(method_id("InvalidSignature()"))
 
     # Record.
+    amount: uint256 = new_claimed - claimed
     self._channels[channel_id] = self._pack(balance, new_claimed)
-    self._credit(row.voucher.channel.receiver, row.voucher.channel.token, new_claimed - claimed)
     log IBatchSettlement.Claimed(
         channelId=channel_id,
         sender=msg.sender,
-        claimAmount=convert(new_claimed - claimed, uint128),
+        claimAmount=convert(amount, uint128),
         newTotalClaimed=row.totalClaimed,
     )
+    return amount
 
 
 @internal
@@ -380,9 +400,9 @@ def _refund(channel_id: bytes32, config: IBatchSettlement.ChannelConfig, amount:
         return
     emptied: bool = self._release(channel_id, refunded)
 
-    requested: uint256 = 0
-    initiated_at: uint256 = 0
-    requested, initiated_at = self._unpack(self._withdrawals[channel_id])
+    withdrawal: uint256 = self._withdrawals[channel_id]
+    requested: uint256 = self._low(withdrawal)
+    initiated_at: uint256 = self._high(withdrawal)
     if initiated_at != 0:
         if refunded >= requested:
             self._withdrawals[channel_id] = 0
@@ -396,22 +416,20 @@ def _refund(channel_id: bytes32, config: IBatchSettlement.ChannelConfig, amount:
 
 
 @internal
-def _credit(receiver: address, token: address, amount: uint256):
-    claimed: uint256 = 0
-    settled: uint256 = 0
-    claimed, settled = self._unpack(self._receivers[receiver][token])
-    # A receiver's total cannot pass 128 bits, or `settle` would misread it.
-    assert claimed + amount <= LOW_HALF
-    self._receivers[receiver][token] = self._pack(claimed + amount, settled)
+def _credit(credit: Credit):
+    if credit.amount == 0:
+        return
+    account: uint256 = self._receivers[credit.receiver][credit.token]
+    # A receiver's total cannot pass 128 bits, or it would run into what is settled.
+    assert self._low(account) + credit.amount <= LOW_HALF
+    self._receivers[credit.receiver][credit.token] = account + credit.amount
 
 
 @internal
 @view
 def _available(channel_id: bytes32) -> uint256:
-    balance: uint256 = 0
-    claimed: uint256 = 0
-    balance, claimed = self._unpack(self._channels[channel_id])
-    return balance - claimed
+    channel: uint256 = self._channels[channel_id]
+    return self._low(channel) - self._high(channel)
 
 
 @internal
@@ -420,9 +438,9 @@ def _release(channel_id: bytes32, amount: uint256) -> bool:
     @notice Takes unclaimed money out of a channel's books.
     @return Whether the channel is empty and nothing was ever claimed from it.
     """
-    balance: uint256 = 0
-    claimed: uint256 = 0
-    balance, claimed = self._unpack(self._channels[channel_id])
+    channel: uint256 = self._channels[channel_id]
+    balance: uint256 = self._low(channel)
+    claimed: uint256 = self._high(channel)
     self._channels[channel_id] = self._pack(balance - amount, claimed)
     return balance == amount and claimed == 0
 
@@ -450,16 +468,6 @@ def _check_batch_length(rows: uint256):
 @view
 def _is_receiver_side(config: IBatchSettlement.ChannelConfig) -> bool:
     return msg.sender == config.receiverAuthorizer or msg.sender == config.receiver
-
-
-@internal
-@view
-def _is_payer_signature(
-    config: IBatchSettlement.ChannelConfig, digest: bytes32, signature: Bytes[signatures.MAX_SIGNATURE]
-) -> bool:
-    if config.payerAuthorizer != empty(address):
-        return signatures._recover(digest, signature) == config.payerAuthorizer
-    return signatures._is_valid(config.payer, digest, signature)
 
 
 # ---------------------------------------------------------------- internal: hashes
@@ -510,5 +518,11 @@ def _pack(low: uint256, high: uint256) -> uint256:
 
 @internal
 @pure
-def _unpack(word: uint256) -> (uint256, uint256):
-    return word & LOW_HALF, word >> HALF
+def _low(word: uint256) -> uint256:
+    return word & LOW_HALF
+
+
+@internal
+@pure
+def _high(word: uint256) -> uint256:
+    return word >> HALF

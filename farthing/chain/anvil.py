@@ -1,0 +1,100 @@
+"""A development node: `anvil` as a child process, on loopback."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from farthing.protocol.errors import FarthingError
+
+# Keys that anvil derives from its public test mnemonic and funds at start. Known to everyone.
+ANVIL_KEYS = (
+    "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
+    "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
+    "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a",
+    "0x7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6",
+)
+
+HARDFORK = "prague"
+POLL_SECONDS = 0.02
+
+
+class AnvilMissing(FarthingError):
+    """The `anvil` program was not found."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "anvil was not found: run `npm install` in the project's folder, or put anvil on PATH."
+        )
+
+
+class AnvilFailed(FarthingError):
+    """The `anvil` program ended before it listened.
+
+    Attributes:
+        output: What it printed.
+    """
+
+    def __init__(self, output: str) -> None:
+        self.output = output
+        last = output.strip().splitlines()[-1:] or ["it printed nothing"]
+        super().__init__(f"anvil ended before it was ready: {last[0]}")
+
+
+def find_anvil() -> str:
+    """Path of the `anvil` program: ``PATH`` first, then ``node_modules`` here.
+
+    Raises:
+        AnvilMissing: It is at neither place.
+    """
+    local = Path("node_modules/.bin").resolve()
+    path = f"{os.environ.get('PATH', '')}{os.pathsep}{local}"
+    found = shutil.which("anvil", path=path)
+    if found is None:
+        raise AnvilMissing
+    return found
+
+
+@contextmanager
+def anvil(*arguments: str, port: int | None = None) -> Iterator[str]:
+    """Runs a node for as long as the block lasts and gives its URL.
+
+    Args:
+        arguments: Further arguments of `anvil`.
+        port: The port on loopback; a free one without it.
+
+    Raises:
+        AnvilMissing: The program was not found.
+        AnvilFailed: It ended before it was ready.
+    """
+    port = port or _free_port()
+    command = [find_anvil(), "--port", str(port), "--hardfork", HARDFORK, *arguments]
+    with TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
+        try:
+            while not _listens(port):
+                if process.poll() is not None:
+                    output.seek(0)
+                    raise AnvilFailed(output.read())
+                time.sleep(POLL_SECONDS)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -141,9 +141,8 @@ def permit(
         raw_revert(abi_encode(deadline, method_id=method_id("ERC2612ExpiredSignature(uint256)")))
     nonce: uint256 = self.nonces[owner]
     self.nonces[owner] = unsafe_add(nonce, 1)
-    digest: bytes32 = eip712_domain._digest(
-        eip712_domain._separator(),
-        keccak256(abi_encode(PERMIT_TYPEHASH, owner, spender, amount, nonce, deadline)),
+    digest: bytes32 = self._digest(
+        keccak256(abi_encode(PERMIT_TYPEHASH, owner, spender, amount, nonce, deadline))
     )
     if owner == empty(address) or signatures._recover(digest, self._join(v, r, s)) != owner:
         raw_revert(method_id("InvalidSignature()"))
@@ -163,9 +162,12 @@ def transferWithAuthorization(
     nonce: bytes32,
     signature: Bytes[signatures.MAX_SIGNATURE],
 ):
-    self._move(
-        TRANSFER_WITH_AUTHORIZATION_TYPEHASH, owner, to, amount, validAfter, validBefore, nonce, signature
+    digest: bytes32 = self._use(
+        TRANSFER_WITH_AUTHORIZATION_TYPEHASH, owner, to, amount, validAfter, validBefore, nonce
     )
+    if not signatures._is_valid(owner, digest, signature):
+        raw_revert(method_id("InvalidSignature()"))
+    self._transfer(owner, to, amount)
 
 
 @external
@@ -179,9 +181,12 @@ def receiveWithAuthorization(
     signature: Bytes[signatures.MAX_SIGNATURE],
 ):
     self._check_payee(to)
-    self._move(
-        RECEIVE_WITH_AUTHORIZATION_TYPEHASH, owner, to, amount, validAfter, validBefore, nonce, signature
+    digest: bytes32 = self._use(
+        RECEIVE_WITH_AUTHORIZATION_TYPEHASH, owner, to, amount, validAfter, validBefore, nonce
     )
+    if not signatures._is_valid(owner, digest, signature):
+        raw_revert(method_id("InvalidSignature()"))
+    self._transfer(owner, to, amount)
 
 
 @external
@@ -248,7 +253,7 @@ def _check_payee(to: address):
 
 
 @internal
-def _move(
+def _use(
     typehash: bytes32,
     owner: address,
     to: address,
@@ -256,26 +261,28 @@ def _move(
     valid_after: uint256,
     valid_before: uint256,
     nonce: bytes32,
-    signature: Bytes[signatures.MAX_SIGNATURE],
-):
+) -> bytes32:
+    """
+    @notice Spends an authorization that the caller has yet to check the signature of.
+    @return What the owner must have signed.
+    """
     if block.timestamp <= valid_after:
         raw_revert(method_id("AuthorizationNotYetValid()"))
     if block.timestamp >= valid_before:
         raw_revert(method_id("AuthorizationExpired()"))
     self._consume(owner, nonce)
-    struct_hash: bytes32 = keccak256(
-        abi_encode(typehash, owner, to, amount, valid_after, valid_before, nonce)
-    )
-    self._check_signature(owner, struct_hash, signature)
     log AuthorizationUsed(authorizer=owner, nonce=nonce)
-    self._transfer(owner, to, amount)
+    return self._digest(
+        keccak256(abi_encode(typehash, owner, to, amount, valid_after, valid_before, nonce))
+    )
 
 
 @internal
 def _cancel(authorizer: address, nonce: bytes32, signature: Bytes[signatures.MAX_SIGNATURE]):
     self._consume(authorizer, nonce)
     struct_hash: bytes32 = keccak256(abi_encode(CANCEL_AUTHORIZATION_TYPEHASH, authorizer, nonce))
-    self._check_signature(authorizer, struct_hash, signature)
+    if not signatures._is_valid(authorizer, self._digest(struct_hash), signature):
+        raw_revert(method_id("InvalidSignature()"))
     log AuthorizationCanceled(authorizer=authorizer, nonce=nonce)
 
 
@@ -295,7 +302,10 @@ def _move_vrs(typehash: bytes32, arguments: Bytes[MOVE_ARGUMENTS]):
     )
     if typehash == RECEIVE_WITH_AUTHORIZATION_TYPEHASH:
         self._check_payee(to)
-    self._move(typehash, owner, to, amount, valid_after, valid_before, nonce, self._join(v, r, s))
+    digest: bytes32 = self._use(typehash, owner, to, amount, valid_after, valid_before, nonce)
+    if not signatures._is_valid(owner, digest, self._join(v, r, s)):
+        raw_revert(method_id("InvalidSignature()"))
+    self._transfer(owner, to, amount)
 
 
 @internal
@@ -318,10 +328,8 @@ def _consume(authorizer: address, nonce: bytes32):
 
 @internal
 @view
-def _check_signature(signer: address, struct_hash: bytes32, signature: Bytes[signatures.MAX_SIGNATURE]):
-    digest: bytes32 = eip712_domain._digest(eip712_domain._separator(), struct_hash)
-    if not signatures._is_valid(signer, digest, signature):
-        raw_revert(method_id("InvalidSignature()"))
+def _digest(struct_hash: bytes32) -> bytes32:
+    return eip712_domain._digest(eip712_domain._separator(), struct_hash)
 
 
 @internal

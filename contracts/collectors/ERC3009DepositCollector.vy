@@ -42,7 +42,6 @@ interface IERC3009:
     ): nonpayable
 
 
-
 @deploy
 def __init__(settlement: address):
     settlement_only.__init__(settlement)

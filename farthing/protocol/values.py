@@ -1,0 +1,121 @@
+"""What may stand in a field. Each check returns the value in its one stored form, or raises
+:class:`~farthing.protocol.errors.InvalidField` with the name of the field.
+
+Amounts are ``int`` in the token's smallest unit, delays and times are ``int`` in seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from eth_hash.auto import keccak
+
+from farthing.protocol.errors import InvalidField
+
+ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
+
+# Bounds of a channel's withdraw delay in seconds, as the contract has them.
+MIN_WITHDRAW_DELAY = 900
+MAX_WITHDRAW_DELAY = 2_592_000
+# The longest signature the contract takes, in bytes.
+MAX_SIGNATURE = 1_024
+
+# `re.ASCII` does not matter to explicit classes; `fullmatch` does: `$` would let a newline through.
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_WORD = re.compile(r"0x[0-9a-fA-F]{64}")
+_DECIMAL = re.compile(r"[0-9]{1,39}")
+
+
+def address(field: str, value: object) -> str:
+    """A 20-byte address as ``0x`` and 40 hex digits, returned with its EIP-55 checksum.
+
+    All-lower and all-upper digits carry no checksum and are taken; a mixed-case address whose
+    checksum is wrong is refused, for it was mistyped or tampered with.
+    """
+    if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
+        raise InvalidField(field, value, "must be an address, 0x and 40 hex digits")
+    checksummed = _checksum(value[2:].lower())
+    if value != checksummed and value[2:] not in (value[2:].lower(), value[2:].upper()):
+        raise InvalidField(field, value, f"has a wrong checksum (right would be {checksummed})")
+    return checksummed
+
+
+def non_zero_address(field: str, value: object) -> str:
+    """An :func:`address` that is somebody's."""
+    checked = address(field, value)
+    if checked == ZERO_ADDRESS:
+        raise InvalidField(field, value, "must not be the zero address")
+    return checked
+
+
+def bytes32(field: str, value: object) -> bytes:
+    """Exactly 32 bytes."""
+    if not isinstance(value, bytes) or len(value) != 32:
+        raise InvalidField(field, value, "must be 32 bytes")
+    return value if type(value) is bytes else bytes(value)
+
+
+def bytes32_from_hex(field: str, value: object) -> bytes:
+    """32 bytes from their JSON form, ``0x`` and 64 hex digits."""
+    if not isinstance(value, str) or not _WORD.fullmatch(value):
+        raise InvalidField(field, value, "must be 32 bytes, 0x and 64 hex digits")
+    return bytes.fromhex(value[2:])
+
+
+def signature_bytes(field: str, value: object) -> bytes:
+    """A signature the contract would look at: bytes, at most 1,024 of them."""
+    if not isinstance(value, bytes) or len(value) > MAX_SIGNATURE:
+        raise InvalidField(field, value, f"must be at most {MAX_SIGNATURE} bytes")
+    return value if type(value) is bytes else bytes(value)
+
+
+def uint40(field: str, value: object) -> int:
+    """An integer of at most 40 bits."""
+    return _uint(field, value, 40)
+
+
+def uint128(field: str, value: object) -> int:
+    """An integer of at most 128 bits: every amount in escrow."""
+    return _uint(field, value, 128)
+
+
+def uint256(field: str, value: object) -> int:
+    """An integer of at most 256 bits."""
+    return _uint(field, value, 256)
+
+
+def uint128_from_decimal(field: str, value: object) -> int:
+    """An amount from its JSON form: a string of 1 to 39 ASCII digits, at most 128 bits."""
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+        raise InvalidField(field, value, "must be a decimal string of 1 to 39 digits")
+    return uint128(field, int(value))
+
+
+def withdraw_delay(field: str, value: object) -> int:
+    """Seconds between asking for a withdrawal and getting it: 900 to 2,592,000."""
+    checked = uint40(field, value)
+    if not MIN_WITHDRAW_DELAY <= checked <= MAX_WITHDRAW_DELAY:
+        bounds = f"{MIN_WITHDRAW_DELAY} to {MAX_WITHDRAW_DELAY}"
+        raise InvalidField(field, value, f"must be {bounds} seconds")
+    return checked
+
+
+def _uint(field: str, value: object, bits: int) -> int:
+    # `type`, not `isinstance`: True is an int to Python and never an amount to us.
+    if type(value) is not int:
+        raise InvalidField(field, value, "must be an int")
+    if value < 0 or value >> bits:
+        raise InvalidField(field, value, f"must be 0 to 2**{bits} - 1")
+    return value
+
+
+# A publisher meets its own addresses in every channel; hashing them each time would cost more than
+# all other checks of a channel together.
+@lru_cache(maxsize=4_096)
+def _checksum(digits: str) -> str:
+    case = keccak(digits.encode()).hex()
+    return "0x" + "".join(
+        digit.upper() if nibble > "7" else digit
+        for digit, nibble in zip(digits, case, strict=False)
+    )

@@ -57,12 +57,6 @@ def _deploy(path: str, *args: Any) -> Any:
     return _deployer(path).deploy(*args)
 
 
-@pytest.fixture(autouse=True)
-def isolate() -> Iterator[None]:
-    with boa.env.anchor():
-        yield
-
-
 @pytest.fixture(scope="session")
 def deploy() -> Callable[..., Any]:
     """`deploy("mocks/TestUSD.vy", *constructor_args)`: a further contract, compiled at most once."""
@@ -187,6 +181,29 @@ def wallet(wallet_owner: LocalAccount) -> Any:
 @pytest.fixture(scope="session")
 def hostile_wallet() -> Any:
     return _deploy("mocks/wallets/HostileWallet.vy")
+
+
+@pytest.fixture(autouse=True)
+def isolate(
+    settlement: Any,
+    token: Any,
+    permit2: Any,
+    erc3009_collector: Any,
+    permit2_collector: Any,
+    allowance_collector: Any,
+    open_collector: Any,
+    hostile_collector: Any,
+    awkward_token: Any,
+    no_return_token: Any,
+    wallet: Any,
+    hostile_wallet: Any,
+) -> Iterator[None]:
+    """Takes the chain back after each test, to where all of the contracts above stand.
+
+    It names them because one deployed later, inside a test, would be taken back as well.
+    """
+    with boa.env.anchor():
+        yield
 
 
 # ---------------------------------------------------------------- channels

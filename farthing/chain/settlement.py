@@ -83,6 +83,14 @@ class ReceiverAccount:
     total_settled: int
 
 
+@dataclass(frozen=True)
+class Settled:
+    """What a settlement moved, by the contract's own event: nothing when nothing was due."""
+
+    amount: int
+    gas: int
+
+
 class Settlement:
     """One deployed settlement contract.
 
@@ -216,13 +224,11 @@ class Settlement:
         """The receiver authorizer's signature over exactly these rows."""
         return sign(authorizer, ClaimBatch.of(claims, self.domain), self.domain)
 
-    def settle(self, sender: Sender, receiver: str, token: str) -> int:
-        """Pays the receiver what was claimed and not yet paid; anyone may send it.
-
-        Returns: smallest units paid, by the contract's own event; zero when nothing was due.
-        """
+    def settle(self, sender: Sender, receiver: str, token: str) -> Settled:
+        """Pays the receiver what was claimed and not yet paid; anyone may send it."""
         receipt = sender.transact(self._transaction("settle", receiver, token))
-        return sum(e.args["amount"] for e in self.events(receipt) if e.name == "Settled")
+        paid = sum(e.args["amount"] for e in self.events(receipt) if e.name == "Settled")
+        return Settled(paid, receipt["gasUsed"])
 
     def refund(self, sender: Sender, config: ChannelConfig, amount: int) -> TxReceipt:
         """Gives up to ``amount`` of unclaimed money back; receiver or its authorizer only."""

@@ -11,6 +11,8 @@ from farthing.chain.sender import Sender, Transaction, as_farthing_error
 from farthing.protocol import TokenDomain
 from farthing.protocol.errors import FarthingError
 
+# Decimals of the test dollar.
+TEST_USD_DECIMALS = 6
 # Accounts that one `mintBatch` may name; see contracts/mocks/TestUSD.vy.
 MAX_MINT = 1_000
 MINT_GAS = 100_000

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 from eth_utils import to_checksum_address
+from hexbytes import HexBytes
 from hypothesis import given
 from hypothesis import strategies as st
 from protocol_samples import addresses
@@ -125,13 +126,22 @@ def test_bytes32__not_bytes__is_refused(wrong):
         values.bytes32("salt", wrong)
 
 
+def test_bytes__of_a_subclass__are_stored_as_plain_bytes():
+    for check in (values.bytes32, values.signature_bytes):
+        stored = check("salt", HexBytes(bytes(32)))
+        assert (type(stored), stored) == (bytes, bytes(32))
+
+
 @given(st.binary(min_size=32, max_size=32))
 def test_bytes32_from_hex__either_case__gives_the_bytes(raw):
     assert values.bytes32_from_hex("salt", "0x" + raw.hex()) == raw
     assert values.bytes32_from_hex("salt", "0x" + raw.hex().upper()) == raw
 
 
-@pytest.mark.parametrize("wrong", ["00" * 32, "0x" + "00" * 31, "0x" + "0g" * 32, bytes(32), None])
+@pytest.mark.parametrize(
+    "wrong",
+    ["00" * 32, "0x" + "00" * 31, "0x" + "0g" * 32, "0x" + "00" * 32 + "\n", bytes(32), None],
+)
 def test_bytes32_from_hex__wrong_form__is_refused(wrong):
     with pytest.raises(InvalidField, match=r"^salt must be 32 bytes, 0x and 64 hex digits"):
         values.bytes32_from_hex("salt", wrong)

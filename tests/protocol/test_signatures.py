@@ -4,6 +4,7 @@ import gc
 from types import SimpleNamespace
 
 import pytest
+from coincurve import PublicKey
 from eth_account import Account
 from eth_account.signers.base import BaseAccount
 from eth_account.signers.local import LocalAccount
@@ -76,6 +77,14 @@ def same(value):
 def malleated(signature):
     s = ORDER - int.from_bytes(signature[32:64], "big")
     return signature[:32] + s.to_bytes(32, "big") + bytes([55 - signature[64]])
+
+
+def curve_has(r_and_s, recovery_id):
+    try:
+        PublicKey.from_signature_and_message(r_and_s + bytes([recovery_id]), DIGEST, hasher=None)
+    except ValueError:
+        return False
+    return True
 
 
 def never(*_):
@@ -188,6 +197,21 @@ def test_recover__s_at_half_the_order__is_the_last_one_taken(s):
 @pytest.mark.parametrize("v", [v for v in range(256) if v not in (27, 28)])
 def test_recover__v_not_27_or_28__is_nobody(v):
     assert recover(DIGEST, SIGNATURE[:64] + bytes([v])) is None
+
+
+def test_recover__r_beyond_the_order__is_nobody_where_the_curve_has_a_signer():
+    # A small r may stand for r plus the order; only a v of 29 or 30 says so.
+    beyond = [
+        (r.to_bytes(32, "big") + bytes(31) + b"\x01", v) for r in range(1, 20) for v in (29, 30)
+    ]
+    on_curve = [(rs, v) for rs, v in beyond if curve_has(rs, v - 27)]
+    assert on_curve != []
+    assert [recover(DIGEST, rs + bytes([v])) for rs, v in on_curve] == [None] * len(on_curve)
+
+
+def test_recover__signer_would_be_the_zero_address__is_nobody(monkeypatch):
+    monkeypatch.setattr(signatures, "keccak", lambda _: bytes(32))
+    assert recover(DIGEST, SIGNATURE) is None
 
 
 def test_recover__other_v__is_another():

@@ -69,13 +69,13 @@ def test_bounds__are_the_contracts(settlement, recovery):
     assert recovery.max_signature() == MAX_SIGNATURE
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(config=configs)
 def test_channel_id__any_config__is_the_contracts(settlement, domain, config):
     assert config.channel_id(domain) == settlement.getChannelId(config.as_tuple())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(channel_id=words, amount=amounts, nonce=uint256s)
 def test_voucher_and_refund__any__have_the_contracts_digest(
     settlement, domain, channel_id, amount, nonce
@@ -85,7 +85,7 @@ def test_voucher_and_refund__any__have_the_contracts_digest(
     assert refund.digest(domain) == settlement.getRefundDigest(channel_id, nonce, amount)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rows=st.lists(st.tuples(configs, amounts, st.binary(max_size=70)), min_size=1, max_size=4))
 def test_claim_batch__any_rows__have_the_contracts_digest(settlement, domain, rows):
     claims = [
@@ -112,7 +112,7 @@ near_signatures = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(digest=words, signature=st.one_of(near_signatures, st.binary(max_size=80)))
 @example(digest=Voucher(bytes(32), 1).digest(Domain(1, ALICE.address)), signature=signed)
 @example(digest=bytes(32), signature=bytes(MAX_SIGNATURE))

@@ -1,7 +1,8 @@
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 
 import pytest
 from hypothesis import given, settings
@@ -138,6 +139,14 @@ def test_books_balance__amounts_beyond_decimal_precision() -> None:
     assert report.money(huge) == "340,282,366,920,938,463,463,374,607,431,768.211455 TUSD"
 
 
+@pytest.fixture
+def plain_decimals() -> Iterator[None]:
+    """Python's own precision: compilers loaded into the same process raise it."""
+    with localcontext(Context(prec=28)):
+        yield
+
+
+@pytest.mark.usefixtures("plain_decimals")
 def test_costs__exact_beyond_decimal_precision() -> None:
     huge = replace(REPORT, revenue=2**128 - 1, market=Market(1, Decimal("1.000000000000000001")))
     assert huge.gas_cost(10**30 + 1) == Decimal(

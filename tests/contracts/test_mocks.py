@@ -228,6 +228,12 @@ def move(
     return go
 
 
+@pytest.fixture(params=["payer", "receiver"])
+def side(request: Any) -> str:
+    """The address of either side of the transfer."""
+    return str(request.getfixturevalue(request.param).address)
+
+
 def test_awkward_token__behaves_until_told_otherwise(
     awkward: Any, move: Any, payer: LocalAccount, receiver: LocalAccount, events: Any
 ) -> None:
@@ -271,15 +277,13 @@ def test_awkward_token__is_paused(awkward: Any, move: Any, expect_error: Any) ->
     assert move(100)
 
 
-@pytest.mark.parametrize("side", ["payer", "receiver"])
 def test_awkward_token__blocks_an_address(
-    side: str, request: Any, awkward: Any, move: Any, expect_error: Any
+    side: str, awkward: Any, move: Any, expect_error: Any
 ) -> None:
-    blocked = request.getfixturevalue(side).address
-    awkward.setBlocked(blocked, True)
+    awkward.setBlocked(side, True)
     with expect_error("Error(string)", "blocked"):
         move(100)
-    awkward.setBlocked(blocked, False)
+    awkward.setBlocked(side, False)
     assert move(100)
 
 
@@ -297,30 +301,27 @@ def test_awkward_token__rebases(balance: int, awkward: Any, payer: LocalAccount)
     assert awkward.balanceOf(payer.address) == awkward.totalSupply() == balance
 
 
-@pytest.mark.parametrize("side", ["payer", "receiver"])
 def test_awkward_token__calls_the_hooks_of_both_sides(
     side: str,
-    request: Any,
     awkward: Any,
     move: Any,
     token: Any,
     stranger: LocalAccount,
     payer: LocalAccount,
 ) -> None:
-    holder = request.getfixturevalue(side).address
     mint = call_data(token, "mint", stranger.address, 1)
-    awkward.setHook(holder, token.address, mint)
+    awkward.setHook(side, token.address, mint)
     assert move(100)
     assert (awkward.hookCalls(), awkward.hookSucceeded()) == (1, True)
     assert token.balanceOf(stranger.address) == 1
 
-    awkward.setHook(holder, token.address, call_data(token, "transfer", "0x" + "00" * 20, 1))
+    awkward.setHook(side, token.address, call_data(token, "transfer", "0x" + "00" * 20, 1))
     assert move(100)
     assert (awkward.hookCalls(), awkward.hookSucceeded()) == (2, False)
     error = keccak(text="ERC20InvalidReceiver(address)")[:4] + b"\0" * 32
     assert awkward.hookError() == error
 
-    awkward.setHook(holder, "0x" + "00" * 20, b"")
+    awkward.setHook(side, "0x" + "00" * 20, b"")
     assert move(100)
     assert awkward.hookCalls() == 2
     assert awkward.balanceOf(payer.address) == AMOUNT - 300

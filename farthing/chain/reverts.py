@@ -151,7 +151,22 @@ class EmptyBatch(ContractReverted):
 
 class BatchTooLong(ContractReverted):
     signature = "BatchTooLong()"
-    meaning = "a batch has at most 100 rows; split it"
+    meaning = "a claim has at most 100 rows, a redemption 128; split it"
+
+
+class NotARedemption(ContractReverted):
+    signature = "NotARedemption()"
+    meaning = "the signed call is not a call of `redeem`; sign exactly that"
+
+
+class NotEnoughGas(ContractReverted):
+    signature = "NotEnoughGas()"
+    meaning = "too little gas is left for the payout; send with a higher gas limit"
+
+
+class OnlySelf(ContractReverted):
+    signature = "OnlySelf()"
+    meaning = "only the settlement contract itself calls this; use `redeem`"
 
 
 class DepositCollectionFailed(ContractReverted):

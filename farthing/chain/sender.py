@@ -114,6 +114,11 @@ class Sender:
             for sent in window:
                 yield self._confirm(sent)
 
+    def forget_nonce(self) -> None:
+        """Asks the node for the account's count before the next transaction: it was changed by
+        somebody else, or the chain was set back."""
+        self._nonce = None
+
     def _send(self, transaction: Transaction) -> tuple[HexBytes, TxParams]:
         try:
             filled = self._fill(transaction)
@@ -121,7 +126,7 @@ class Sender:
             sent = self.w3.eth.send_raw_transaction(signed.raw_transaction)
         except Exception as error:
             # Whether the node counted this nonce is not known any more.
-            self._nonce = None
+            self.forget_nonce()
             raise as_farthing_error(error, self.address) from error
         self._nonce = filled["nonce"] + 1
         return sent, filled

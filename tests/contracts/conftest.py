@@ -1,4 +1,4 @@
-"""What the contract tests share: deployed contracts, accounts with keys, signing, errors and events.
+"""What the contract tests share: contracts, accounts with keys, signing, errors and events.
 
 Contracts are compiled and deployed once per session; every test starts from that state, because
 the autouse fixture `isolate` takes the chain back after it. Helpers are fixtures that return a
@@ -27,11 +27,11 @@ class ChannelConfig(NamedTuple):
     """The contract's struct, in its order; vary one with `_replace(salt=...)`."""
 
     payer: str
-    payerAuthorizer: str
+    payerAuthorizer: str  # noqa: N815
     receiver: str
-    receiverAuthorizer: str
+    receiverAuthorizer: str  # noqa: N815
     token: str
-    withdrawDelay: int
+    withdrawDelay: int  # noqa: N815
     salt: bytes
 
 
@@ -59,7 +59,7 @@ def _deploy(path: str, *args: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def deploy() -> Callable[..., Any]:
-    """`deploy("mocks/TestUSD.vy", *constructor_args)`: a further contract, compiled at most once."""
+    """`deploy("mocks/TestUSD.vy", *constructor_args)`: one more contract, compiled at most once."""
     return _deploy
 
 
@@ -425,13 +425,19 @@ def events() -> Callable[..., list[Event]]:
 def call_by_signature() -> Callable[..., bytes]:
     """`call_by_signature(contract, "f(uint256)", 1, sender=...)`: for functions not in the ABI.
 
-    Errors and events are read as after any other call.
+    `raw=` bytes come after what is encoded, or alone where the signature is None. Errors and events
+    are read as after any other call.
     """
 
-    def call(contract: Any, signature: str, *args: Any, sender: str | None = None) -> bytes:
-        contract._computation = boa.env.execute_code(
-            to_address=contract.address, sender=sender, data=_call_data(signature, args)
-        )
+    def call(
+        contract: Any,
+        signature: str | None,
+        *args: Any,
+        sender: str | None = None,
+        raw: bytes = b"",
+    ) -> bytes:
+        data = _call_data(signature, args) + raw
+        contract._computation = boa.env.execute_code(contract.address, sender=sender, data=data)
         if contract._computation.is_error:
             contract.handle_error(contract._computation)
         return bytes(contract._computation.output)

@@ -154,7 +154,7 @@ def data_allowance(allowance_collector: Any, channel_id: Any, payer: LocalAccoun
 
 @pytest.fixture
 def permit_data(token: Any, payer: LocalAccount) -> Any:
-    """An EIP-2612 permit as collectors take it; the values said and the values signed can differ."""
+    """An EIP-2612 permit as collectors take it."""
 
     def make(
         spender: Any, amount: int = AMOUNT, *, nonce: int = 0, by: LocalAccount = payer

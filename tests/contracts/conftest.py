@@ -1,8 +1,8 @@
 """What the contract tests share: contracts, accounts with keys, signing, errors and events.
 
-Contracts are compiled and deployed once per session; every test starts from that state, because
-the autouse fixture `isolate` takes the chain back after it. Helpers are fixtures that return a
-function, so that a test names everything it uses.
+Contracts are compiled and deployed once per session, and every test starts from there; see
+`standing_contracts`. Helpers are fixtures that return a function, so that a test names everything
+it uses. Do not ask for a fixture with `getfixturevalue` in the body of a test, only in a fixture.
 """
 
 from __future__ import annotations
@@ -183,8 +183,8 @@ def hostile_wallet() -> Any:
     return _deploy("mocks/wallets/HostileWallet.vy")
 
 
-@pytest.fixture(autouse=True)
-def isolate(
+@pytest.fixture(scope="session", autouse=True)
+def standing_contracts(
     settlement: Any,
     token: Any,
     permit2: Any,
@@ -197,13 +197,12 @@ def isolate(
     no_return_token: Any,
     wallet: Any,
     hostile_wallet: Any,
-) -> Iterator[None]:
-    """Takes the chain back after each test, to where all of the contracts above stand.
+) -> None:
+    """Deploys the contracts above before anything else, where every test starts from.
 
-    It names them because one deployed later, inside a test, would be taken back as well.
+    titanoboa's pytest plugin takes the chain back to there after each test, what fixtures did
+    included. A contract that is first asked for in the middle of a test would confuse it.
     """
-    with boa.env.anchor():
-        yield
 
 
 # ---------------------------------------------------------------- channels

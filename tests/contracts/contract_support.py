@@ -87,9 +87,7 @@ def withdraw_initiated(
     }
 
 
-def withdraw_finalized(
-    channel_id: bytes, sender: Any, amount: int
-) -> tuple[str, dict[str, Any]]:
+def withdraw_finalized(channel_id: bytes, sender: Any, amount: int) -> tuple[str, dict[str, Any]]:
     return "WithdrawFinalized", {
         "channelId": channel_id,
         "sender": sender.address,

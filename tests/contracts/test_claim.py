@@ -225,7 +225,13 @@ def test_claim__needs_the_payer_authorizers_signature(
 
 
 def test_claim__needs_the_payers_signature_where_there_is_no_authorizer(
-    settlement, channel_config, deposit, voucher_claim, payer, payer_authorizer, receiver,
+    settlement,
+    channel_config,
+    deposit,
+    voucher_claim,
+    payer,
+    payer_authorizer,
+    receiver,
     expect_error,
 ):
     config = channel_config(payerAuthorizer=ZERO_ADDRESS)
@@ -257,8 +263,16 @@ def test_claim__refuses_a_signature_for_another_channel_or_ceiling(
     ],
 )
 def test_claim__applies_nothing_when_one_row_is_bad(
-    settlement, channel_config, deposit, voucher_claim, receiver, token, expect_error,
-    error, bad, index,
+    settlement,
+    channel_config,
+    deposit,
+    voucher_claim,
+    receiver,
+    token,
+    expect_error,
+    error,
+    bad,
+    index,
 ):
     configs = [channel_config(salt=bytes([n]) * 32) for n in range(3)]
     for config in configs:
@@ -277,7 +291,13 @@ def test_claim__applies_nothing_when_one_row_is_bad(
 
 
 def test_claim__credits_every_receiver_and_token_its_own(
-    settlement, channel_config, token, deploy, deposit, voucher_claim, account,
+    settlement,
+    channel_config,
+    token,
+    deploy,
+    deposit,
+    voucher_claim,
+    account,
     receiver_authorizer,
 ):
     second_token = deploy("mocks/TestUSD.vy")

@@ -15,8 +15,16 @@ def other(channel_config):
 
 
 def test_claim_with_signature__records_what_the_vouchers_allow(
-    settlement, config, other, token, deposit, voucher_claim, sign_claim_batch, receiver,
-    stranger, events,
+    settlement,
+    config,
+    other,
+    token,
+    deposit,
+    voucher_claim,
+    sign_claim_batch,
+    receiver,
+    stranger,
+    events,
 ):
     one, two = deposit(config, DEPOSIT), deposit(other, DEPOSIT)
     rows = [voucher_claim(config, 400, total=350), voucher_claim(other, 7)]
@@ -31,8 +39,15 @@ def test_claim_with_signature__records_what_the_vouchers_allow(
 
 
 def test_claim_with_signature__needs_the_authorizer_of_the_first_row(
-    settlement, config, deposit, voucher_claim, sign_claim_batch, receiver, payer_authorizer,
-    stranger, expect_error,
+    settlement,
+    config,
+    deposit,
+    voucher_claim,
+    sign_claim_batch,
+    receiver,
+    payer_authorizer,
+    stranger,
+    expect_error,
 ):
     deposit(config, DEPOSIT)
     rows = [voucher_claim(config, 400)]
@@ -59,7 +74,13 @@ def test_claim_with_signature__refuses_a_batch_other_than_the_signed_one(
 
 
 def test_claim_with_signature__refuses_rows_of_another_authorizer(
-    settlement, config, channel_config, deposit, voucher_claim, sign_claim_batch, stranger,
+    settlement,
+    config,
+    channel_config,
+    deposit,
+    voucher_claim,
+    sign_claim_batch,
+    stranger,
     expect_error,
 ):
     foreign = channel_config(receiverAuthorizer=stranger.address)
@@ -147,8 +168,7 @@ def test_claim_with_signature__goes_on_where_single_claims_stopped(
         settlement.claim([voucher_claim(config, total)], sender=receiver.address)
 
     rows = [
-        voucher_claim(config, total)
-        for config, total in zip(configs, (250, 500, 200), strict=True)
+        voucher_claim(config, total) for config, total in zip(configs, (250, 500, 200), strict=True)
     ]
     settlement.claimWithSignature(rows, sign_claim_batch(rows))
     assert [event.args["claimAmount"] for event in events(settlement)] == [100, 300, 150]

@@ -111,9 +111,7 @@ def test_deposit__does_not_cancel_a_withdrawal(settlement, config, deposit, paye
 
     deposit(config, AMOUNT)
 
-    assert books(settlement, config) == Books(
-        balance=2 * AMOUNT, pending=400, initiated_at=started
-    )
+    assert books(settlement, config) == Books(balance=2 * AMOUNT, pending=400, initiated_at=started)
 
 
 def test_deposit__tells_the_collector_everything(settlement, config, token, payer):
@@ -148,9 +146,7 @@ def test_deposit__refuses_a_zero_address(
         settlement.deposit(config, AMOUNT, open_collector.address, b"")
 
 
-def test_deposit__accepts_a_channel_without_payer_authorizer(
-    settlement, channel_config, deposit
-):
+def test_deposit__accepts_a_channel_without_payer_authorizer(settlement, channel_config, deposit):
     config = channel_config(payerAuthorizer=ZERO_ADDRESS)
     deposit(config, AMOUNT)
     assert books(settlement, config) == Books(balance=AMOUNT)
@@ -161,9 +157,7 @@ def test_deposit__refuses_a_delay_out_of_range(
     settlement, channel_config, open_collector, delay, expect_error
 ):
     with expect_error("WithdrawDelayOutOfRange()"):
-        settlement.deposit(
-            channel_config(withdrawDelay=delay), AMOUNT, open_collector.address, b""
-        )
+        settlement.deposit(channel_config(withdrawDelay=delay), AMOUNT, open_collector.address, b"")
 
 
 @pytest.mark.parametrize("delay", [900, 901, 2_591_999, 2_592_000])

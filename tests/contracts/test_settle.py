@@ -67,7 +67,14 @@ def test_settle__pays_only_what_came_since(
 
 
 def test_settle__sweeps_all_channels_of_one_receiver_and_token(
-    settlement, channel_config, token, deploy, deposit, voucher_claim, account, receiver,
+    settlement,
+    channel_config,
+    token,
+    deploy,
+    deposit,
+    voucher_claim,
+    account,
+    receiver,
     receiver_authorizer,
 ):
     second_token = deploy("mocks/TestUSD.vy")

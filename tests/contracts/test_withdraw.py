@@ -1,4 +1,4 @@
-"""The payer's side takes unclaimed money back after the channel's delay, without anybody's consent."""
+"""The payer's side takes unclaimed money back after the delay, without consent."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ def test_initiate_withdraw__starts_the_delay(
     settlement.initiateWithdraw(config, 400, sender=account(asker).address)
 
     assert events(settlement) == [withdraw_initiated(channel_id, 400, started + 900)]
-    assert books(settlement, config) == Books(
-        balance=DEPOSIT, pending=400, initiated_at=started
-    )
+    assert books(settlement, config) == Books(balance=DEPOSIT, pending=400, initiated_at=started)
     assert token.balanceOf(settlement) == DEPOSIT
 
 

@@ -427,7 +427,6 @@ def test_deposit__refuses_more_than_the_payer_has(
     give(way, config.payer, AMOUNT)
     token.transfer(config.receiver, 1, sender=config.payer)
     error = ("ERC20InsufficientBalance(address,uint256,uint256)", config.payer, AMOUNT - 1, AMOUNT)
-    # The mock of Permit2 reports a failed transfer as the token told it.
     with expect_error(*error):
         settlement.deposit(config, AMOUNT, way.collector.address, way.data(config, by=payer))
 
@@ -451,6 +450,11 @@ def test_deposit__refuses_a_pull_that_a_fee_made_short(
 
 
 # ---------------------------------------------------------------- a permit on the way
+
+
+@pytest.fixture
+def tokens(token: Any, awkward_token: Any) -> dict[str, Any]:
+    return {"token": token, "awkward_token": awkward_token}
 
 
 @pytest.fixture
@@ -550,17 +554,24 @@ def test_permit__that_fails_without_an_allowance_moves_nothing(
     assert token.balanceOf(config.payer) == AMOUNT
 
 
+@pytest.mark.parametrize("token_name", ["token", "awkward_token"])
 def test_permit__is_not_consent_to_a_deposit(
+    token_name: str,
+    tokens: dict[str, Any],
     by_allowance: Way,
     settlement: Any,
-    token: Any,
     channel_config: Any,
     stranger: LocalAccount,
     sign_permit: Any,
+    give: Any,
     expect_error: Any,
 ) -> None:
-    stolen = channel_config(payerAuthorizer=stranger.address, receiver=stranger.address)
-    token.mint(stolen.payer, AMOUNT)
+    # The awkward token swallows any permit, so that a forged one seems to succeed.
+    token = tokens[token_name]
+    stolen = channel_config(
+        payerAuthorizer=stranger.address, receiver=stranger.address, token=token.address
+    )
+    give(by_allowance, stolen.payer, AMOUNT, token)
     data = by_allowance.data(stolen, by=stranger, permit=sign_permit(by_allowance))
     with expect_error("InvalidSignature()"):
         settlement.deposit(stolen, AMOUNT, by_allowance.collector.address, data)
@@ -577,6 +588,27 @@ def test_erc3009__is_not_valid_yet(
     data = encode(["uint256", "uint256", "uint256", "bytes"], [now(), LATE, NONCE, b""])
     with expect_error("AuthorizationNotYetValid()"):
         settlement.deposit(config, AMOUNT, erc3009.collector.address, data)
+
+
+def test_erc3009__moves_nothing_where_the_token_swallows_the_authorization(
+    settlement: Any,
+    awkward_token: Any,
+    erc3009: Way,
+    channel_config: Any,
+    payer: LocalAccount,
+    give: Any,
+    expect_error: Any,
+) -> None:
+    config = channel_config(token=awkward_token.address)
+    give(erc3009, config.payer, AMOUNT, awkward_token)
+    data = erc3009.data(config, by=payer)
+    # The collector has nothing to pass on, and the token says so in either way.
+    with expect_error(None):
+        settlement.deposit(config, AMOUNT, erc3009.collector.address, data)
+    awkward_token.setAnswersFalse(True)
+    with expect_error("SafeERC20FailedOperation(address)", awkward_token.address):
+        settlement.deposit(config, AMOUNT, erc3009.collector.address, data)
+    assert awkward_token.balanceOf(config.payer) == AMOUNT
 
 
 def test_permit2__spends_one_bit(

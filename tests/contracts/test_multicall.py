@@ -187,3 +187,39 @@ def test_multicall__bounds_the_size_of_a_call(
     call_by_signature(settlement, None, raw=multicall_data([call.ljust(4_096, b"\0")]))
     with expect_error(None):
         call_by_signature(settlement, None, raw=multicall_data([call.ljust(4_097, b"\0")]))
+
+
+def test_every_call__names_its_caller_and_not_the_origin_of_the_transaction(
+    settlement,
+    channel_config,
+    token,
+    open_collector,
+    fund,
+    wallet,
+    voucher_claim,
+    warp,
+    stranger,
+    events,
+):
+    config = channel_config(payer=wallet.address, receiver=wallet.address)
+    fund(token, wallet.address, 100)
+    seen = {}
+    for function, args in (
+        ("deposit", (config, 100, open_collector.address, b"")),
+        ("claim", ([voucher_claim(config, 4)],)),
+        ("settle", (wallet.address, token.address)),
+        ("initiateWithdraw", (config, 10)),
+        ("refund", (config, 5)),
+        ("finalizeWithdraw", (config,)),
+    ):
+        warp(900)
+        wallet.execute(
+            settlement.address, call_data(settlement, function, *args), sender=stranger.address
+        )
+        for event in events(wallet, of=settlement):
+            if "sender" in event.args:
+                seen[event.name] = event.args["sender"]
+    assert seen == dict.fromkeys(
+        ("Deposited", "Claimed", "Settled", "Refunded", "WithdrawFinalized"), wallet.address
+    )
+    assert token.balanceOf(wallet.address) == 4 + 5 + 5

@@ -1,4 +1,4 @@
-"""The contracts as the package carries them: interface and code, fixed when the package was built."""
+"""The contracts as the package carries them: interface and code, fixed at build time."""
 
 import json
 from dataclasses import dataclass

@@ -1,8 +1,5 @@
 """The root of every error Farthing raises on purpose, and the errors of the protocol itself."""
 
-# The names say what happened, as the contract's own errors do.
-# ruff: noqa: N818
-
 _SHOWN = 80
 
 

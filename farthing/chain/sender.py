@@ -1,0 +1,185 @@
+"""One key's transactions: numbered, signed here, sent, and followed to their receipt."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+from eth_typing import BlockNumber
+from hexbytes import HexBytes
+from requests.exceptions import RequestException
+from web3 import Web3
+from web3.exceptions import Web3Exception
+from web3.types import Nonce, TxParams, TxReceipt, Wei
+
+from farthing.chain.reverts import revert_data, typed_revert
+from farthing.protocol.errors import FarthingError
+
+# Transactions sent and not yet confirmed, at most. Nodes take 16 and more of one sender.
+IN_FLIGHT = 16
+RECEIPT_SECONDS = 120
+# The fee offered: room for the base fee to double, which takes six full blocks.
+BASE_FEE_FACTOR = 2
+# Gas limits above what was estimated, in percent: state can move between estimate and block.
+GAS_MARGIN_PERCENT = 20
+TIP = Wei(10**9)
+POLL_SECONDS = 0.02
+
+
+class TransactionSigner(Protocol):
+    """An account that signs transactions: an eth-account `LocalAccount`, or one like it."""
+
+    @property
+    def address(self) -> str: ...
+
+    def sign_transaction(self, transaction_dict: Any, /) -> Any: ...
+
+
+class TransactionRefused(FarthingError):
+    """The node did not take a transaction.
+
+    Attributes:
+        sender: Who sent it.
+        reason: The node's words.
+    """
+
+    def __init__(self, sender: str, reason: str) -> None:
+        self.sender = sender
+        self.reason = reason
+        super().__init__(
+            f"the node refused a transaction of {sender}: {reason.rstrip('.')}; if it is about "
+            "funds, send this account some of the chain's coin for gas."
+        )
+
+
+class TransactionLost(FarthingError):
+    """No receipt came in time. The transaction may still be mined; its hash tells.
+
+    Attributes:
+        hash: The transaction's hash.
+    """
+
+    def __init__(self, transaction: HexBytes) -> None:
+        self.hash = transaction
+        super().__init__(
+            f"no receipt for transaction {transaction.to_0x_hex()} within {RECEIPT_SECONDS} s: "
+            "look it up before you send again."
+        )
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """What is to be sent: the called contract (None deploys), the bytes, and the gas it may use.
+
+    Without a gas limit the node is asked for an estimate, which also finds a refusal before it
+    costs anything.
+    """
+
+    to: str | None
+    data: bytes
+    gas: int | None = None
+
+
+class Sender:
+    """Sends transactions of one account on one chain.
+
+    It counts the account's nonces itself from the first transaction on, so nothing else may send
+    from the account meanwhile.
+    """
+
+    def __init__(self, w3: Web3, account: TransactionSigner) -> None:
+        self.w3 = w3
+        self.account = account
+        self.address = Web3.to_checksum_address(account.address)
+        self._chain_id = w3.eth.chain_id
+        self._nonce: int | None = None
+
+    def transact(self, transaction: Transaction) -> TxReceipt:
+        """Sends one transaction and waits until it is mined.
+
+        Raises:
+            ContractReverted: The contract refused; nothing happened but the gas spent.
+            TransactionRefused: The node did not take it.
+            TransactionLost: It was sent and no receipt came.
+        """
+        return self._confirm(self._send(transaction))
+
+    def transact_all(self, transactions: Iterable[Transaction]) -> Iterator[TxReceipt]:
+        """Sends many, several in flight at a time, and gives the receipts in their order.
+
+        Raises: as `transact`, for the first that fails; later ones may be in flight then.
+        """
+        waiting = iter(transactions)
+        while window := [self._send(each) for each in islice(waiting, IN_FLIGHT)]:
+            for sent in window:
+                yield self._confirm(sent)
+
+    def _send(self, transaction: Transaction) -> tuple[HexBytes, TxParams]:
+        try:
+            filled = self._fill(transaction)
+            signed = self.account.sign_transaction(filled)
+            sent = self.w3.eth.send_raw_transaction(signed.raw_transaction)
+        except Exception as error:
+            # Whether the node counted this nonce is not known any more.
+            self._nonce = None
+            raise as_farthing_error(error, self.address) from error
+        self._nonce = filled["nonce"] + 1
+        return sent, filled
+
+    def _fill(self, transaction: Transaction) -> TxParams:
+        if self._nonce is None:
+            self._nonce = self.w3.eth.get_transaction_count(self.address, "pending")
+        base_fee = self.w3.eth.get_block("latest")["baseFeePerGas"]
+        filled: TxParams = {
+            "chainId": self._chain_id,
+            "nonce": Nonce(self._nonce),
+            "maxPriorityFeePerGas": TIP,
+            "maxFeePerGas": Wei(base_fee * BASE_FEE_FACTOR + TIP),
+            "value": Wei(0),
+            "data": HexBytes(transaction.data),
+        }
+        if transaction.to is not None:
+            filled["to"] = Web3.to_checksum_address(transaction.to)
+        filled["gas"] = transaction.gas or self._estimate(filled)
+        return filled
+
+    def _estimate(self, filled: TxParams) -> int:
+        estimate = self.w3.eth.estimate_gas({**filled, "from": self.address})
+        return estimate * (100 + GAS_MARGIN_PERCENT) // 100
+
+    def _confirm(self, sent: tuple[HexBytes, TxParams]) -> TxReceipt:
+        transaction_hash, filled = sent
+        try:
+            receipt = self.w3.eth.wait_for_transaction_receipt(
+                transaction_hash, timeout=RECEIPT_SECONDS, poll_latency=POLL_SECONDS
+            )
+        except (Web3Exception, RequestException) as error:
+            raise TransactionLost(transaction_hash) from error
+        if receipt["status"] != 1:
+            raise self._reason(filled, receipt)
+        return receipt
+
+    def _reason(self, filled: TxParams, receipt: TxReceipt) -> FarthingError:
+        """Runs a failed transaction again on the state it met, for its revert data."""
+        again: TxParams = {**filled, "from": self.address}
+        again.pop("nonce")
+        try:
+            self.w3.eth.call(again, BlockNumber(receipt["blockNumber"] - 1))
+        except Exception as error:  # every kind becomes one of ours
+            return as_farthing_error(error, self.address)
+        return TransactionRefused(self.address, "it failed in its block but would succeed now")
+
+
+def as_farthing_error(error: Exception, sender: str) -> FarthingError:
+    """What a node raised for a call, as one of our errors."""
+    if isinstance(error, FarthingError):
+        return error
+    data = revert_data(error)
+    return TransactionRefused(sender, _words(error)) if data is None else typed_revert(data)
+
+
+def _words(error: Exception) -> str:
+    first = error.args[0] if error.args else error
+    if isinstance(first, dict):
+        first = first.get("message", first)
+    return str(first)

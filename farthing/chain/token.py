@@ -1,0 +1,74 @@
+"""An ERC-20 token, bound: what escrow needs of it, and what the test dollar gives besides."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from web3 import Web3
+from web3.types import TxReceipt
+
+from farthing.chain.artifacts import artifact
+from farthing.chain.sender import Sender, Transaction, as_farthing_error
+from farthing.protocol import TokenDomain
+from farthing.protocol.errors import FarthingError
+
+# Decimals of the test dollar.
+TEST_USD_DECIMALS = 6
+# Accounts that one `mintBatch` may name; see contracts/mocks/TestUSD.vy.
+MAX_MINT = 1_000
+MINT_GAS = 100_000
+MINT_ACCOUNT_GAS = 30_000
+
+
+class NotAToken(FarthingError):
+    """There is no token with signatures (ERC-3009) at an address.
+
+    Attributes:
+        address: Where it was looked for.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__(f"no ERC-3009 token at {address}: check the address and the chain.")
+
+
+class Token:
+    """One deployed token. Amounts are its smallest unit."""
+
+    def __init__(self, w3: Web3, address: str) -> None:
+        """Binds the token and reads its name, its decimals and its EIP-712 domain.
+
+        Raises:
+            NotAToken: Nothing of the kind is there.
+        """
+        self.w3 = w3
+        self.address = Web3.to_checksum_address(address)
+        self._contract = w3.eth.contract(self.address, abi=artifact("TestUSD").abi)
+        try:
+            self.symbol: str = self._contract.functions.symbol().call()
+            self.decimals: int = self._contract.functions.decimals().call()
+            name = self._contract.functions.name().call()
+            version = self._contract.functions.version().call()
+        except Exception as error:
+            raise NotAToken(self.address) from error
+        self.domain = TokenDomain(name, version, w3.eth.chain_id, self.address)
+
+    def balance_of(self, owner: str) -> int:
+        """What ``owner`` holds."""
+        try:
+            balance: int = self._contract.functions.balanceOf(owner).call()
+        except Exception as error:
+            raise as_farthing_error(error, owner) from error
+        return balance
+
+    def transfer(self, sender: Sender, to: str, amount: int) -> TxReceipt:
+        """Moves ``amount`` from the sender to ``to``."""
+        return sender.transact(self._transaction("transfer", to, amount))
+
+    def plan_mint(self, accounts: Sequence[str], amount: int) -> Transaction:
+        """Gives each of at most 1,000 accounts ``amount`` new units. Only the test dollar can."""
+        gas = MINT_GAS + MINT_ACCOUNT_GAS * len(accounts)
+        return self._transaction("mintBatch", list(accounts), amount, gas=gas)
+
+    def _transaction(self, function: str, *arguments: Any, gas: int | None = None) -> Transaction:
+        data = self._contract.encode_abi(function, args=list(arguments))
+        return Transaction(self.address, bytes.fromhex(data[2:]), gas)

@@ -1,0 +1,169 @@
+"""The `farthing` command: reads options, calls the packages, prints. No logic of its own."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import click
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from rich.console import Console
+from web3 import Web3
+
+from farthing.chain.accounts import (
+    KEY_VARIABLE,
+    KeyUnusable,
+    account_from_environment,
+    account_from_keystore,
+)
+from farthing.chain.anvil import ANVIL_KEYS, anvil
+from farthing.chain.connection import connect
+from farthing.chain.in_process import in_process_chain
+from farthing.chain.token import TEST_USD_DECIMALS
+from farthing.protocol.errors import FarthingError
+from farthing.replay.access_log import read_log
+from farthing.replay.prices import PriceList
+from farthing.replay.progress import Bars, Silent
+from farthing.replay.report import Market, render
+from farthing.replay.run import replay, set_stage
+
+ANVIL_CHAIN_ID = 31_337
+INTERRUPTED = 130
+
+
+class InvalidDeposit(FarthingError):
+    """The deposit is not an amount of the token."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+        super().__init__(
+            f"--deposit {value!r} is not an amount: give dollars above 0 with at most "
+            f"{TEST_USD_DECIMALS} decimals, for example 5.00."
+        )
+
+
+@click.group()
+@click.version_option(package_name="farthing")
+def cli() -> None:
+    """Charge fractions of a cent: signed vouchers off chain, cheap redemption on chain."""
+
+
+@cli.command("replay")
+@click.argument("log")
+@click.option("--prices", metavar="FILE", help="Price rules (TOML). Without it a news site's.")
+@click.option("--deposit", default="5.00", show_default=True, help="Dollars escrowed at a time.")
+@click.option("--gas-price", default="0.05", show_default=True, help="Gwei per gas.")
+@click.option("--coin-price", default="3000", show_default=True, help="Dollars per coin.")
+@click.option(
+    "--network",
+    type=click.Choice(["in-process", "anvil"]),
+    default="in-process",
+    show_default=True,
+    help="A chain of its own: in this process, or an anvil node started for it.",
+)
+@click.option("--rpc", metavar="URL", help="A running node, instead of a chain of its own.")
+@click.option("--chain-id", type=int, help="The chain the node must be on.")
+@click.option("--account", type=Path, metavar="FILE", help="Keystore of the publisher's key.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
+def replay_command(
+    log: str,
+    prices: str | None,
+    deposit: str,
+    gas_price: str,
+    coin_price: str,
+    network: str,
+    rpc: str | None,
+    chain_id: int | None,
+    account: Path | None,
+    as_json: bool,
+) -> None:
+    """Turn the access log LOG into vouchers, redeem them, and prove the books.
+
+    LOG is a web server's log in common or combined format, plain or gzip; "-" is standard input.
+    Every client address is a reader with a key and a channel of its own. On a node given with
+    --rpc the publisher's key comes from --account or from FARTHING_KEY.
+    """
+    # Everything a user can get wrong is read before anything is sent to a chain.
+    market = Market.of(gas_price, coin_price)
+    amount = _amount(deposit)
+    entries = read_log(log)
+    price_list = (
+        PriceList.load(prices, TEST_USD_DECIMALS)
+        if prices
+        else PriceList.built_in(TEST_USD_DECIMALS)
+    )
+    with _chain(network, rpc, chain_id, account) as (w3, name, publisher):
+        bars = Silent() if as_json else Bars(Console(stderr=True))
+        with bars:
+            stage = set_stage(w3, name, publisher)
+            report = replay(entries, price_list, stage, market, deposit=amount, progress=bars)
+    if as_json:
+        click.echo(json.dumps(report.as_json()))
+    else:
+        render(report, Console())
+    if not report.books_balance:
+        sys.exit(1)
+
+
+def main() -> None:
+    """Runs the command line: a user meets one sentence and an exit code, never a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except FarthingError as error:
+        click.echo(f"farthing: {error}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("farthing: interrupted.", err=True)
+        sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def _chain(
+    network: str, rpc: str | None, chain_id: int | None, keystore: Path | None
+) -> Iterator[tuple[Web3, str, LocalAccount]]:
+    if rpc is not None:
+        w3 = connect(rpc, chain_id=chain_id)
+        found = w3.eth.chain_id
+        yield w3, f"chain {found}", _publisher(found, keystore)
+    elif network == "anvil":
+        with anvil() as url:
+            yield connect(url), "anvil", Account.from_key(ANVIL_KEYS[0])
+    else:
+        w3, key = in_process_chain()
+        yield w3, "in-process", Account.from_key(key)
+
+
+def _publisher(chain_id: int, keystore: Path | None) -> LocalAccount:
+    if keystore is not None:
+        text = f"Password of {keystore}"
+        return account_from_keystore(keystore, click.prompt(text, hide_input=True, err=True))
+    account = account_from_environment()
+    if account is not None:
+        return account
+    if chain_id == ANVIL_CHAIN_ID:
+        default: LocalAccount = Account.from_key(ANVIL_KEYS[0])
+        return default
+    raise KeyUnusable(
+        f"chain {chain_id} needs the publisher's key: give a keystore with --account, or set "
+        f"{KEY_VARIABLE}."
+    )
+
+
+def _amount(text: str) -> int:
+    try:
+        units = Decimal(text).scaleb(TEST_USD_DECIMALS)
+    except InvalidOperation:
+        raise InvalidDeposit(text) from None
+    if not units.is_finite() or units != units.to_integral_value() or not 0 < units < 2**96:
+        raise InvalidDeposit(text)
+    return int(units)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,9 @@ survivor is harmless is for a reader to say, and said in docs/security.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
+import io
 import json
 import os
 import shutil
@@ -57,6 +60,9 @@ TESTS = [
     )
 ]
 
+# The second of them would collect all the garbage of the compiler at the end of every run.
+PYTEST = ["-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:unraisableexception"]
+
 load_partial = boa.load_partial
 
 
@@ -81,10 +87,10 @@ def passes(plan: Plan, deployer: Any, *, quiet: bool = True) -> bool:
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, 1)
             os.dup2(silence, 2)
+        gc.disable()
         ready = {**plan.helpers, str(CONTRACTS / plan.contract): deployer}
         boa.load_partial = lambda path: ready[path]
-        options = ["-x", "-q", "--tb=no", "--no-header", "-p", "no:cacheprovider"]
-        os._exit(int(pytest.main([*options, *plan.tests])))
+        os._exit(int(pytest.main(["-x", "--tb=no", *PYTEST, *plan.tests])))
     finally:
         os._exit(99)
 
@@ -162,6 +168,11 @@ def main() -> int:
         for path in sorted((CONTRACTS / folder).rglob("*.vy"))
     }
     plan = Plan(options.contract, options.tests, options.per_function, helpers, options.log)
+
+    # Whatever the tests import is there when the processes are forked.
+    with contextlib.redirect_stdout(io.StringIO()):
+        pytest.main(["--collect-only", *PYTEST, *plan.tests])
+    gc.freeze()
 
     original = compile_in(CONTRACTS, plan.contract)
     if original is None or not passes(plan, original[1], quiet=False):

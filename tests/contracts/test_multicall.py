@@ -223,3 +223,44 @@ def test_every_call__names_its_caller_and_not_the_origin_of_the_transaction(
         ("Deposited", "Claimed", "Settled", "Refunded", "WithdrawFinalized"), wallet.address
     )
     assert token.balanceOf(wallet.address) == 4 + 5 + 5
+
+
+def test_every_call__refuses_a_contract_that_was_called_by_somebody_entitled(
+    settlement,
+    config,
+    deposit,
+    wallet,
+    voucher_claim,
+    payer,
+    payer_authorizer,
+    receiver,
+    receiver_authorizer,
+    expect_error,
+):
+    deposit(config, 100)
+    rows = [voucher_claim(config, 4)]
+    payers, receivers = (payer, payer_authorizer), (receiver, receiver_authorizer)
+    for error, origins, function, args in (
+        ("NotAuthorizedToClaim()", receivers, "claim", (rows,)),
+        ("NotAuthorizedToRefund()", receivers, "refund", (config, 5)),
+        ("InvalidChannel()", payers, "initiateWithdraw", (config, 10)),
+        ("NotAuthorizedToFinalizeWithdraw()", payers, "finalizeWithdraw", (config,)),
+    ):
+        for origin in origins:
+            with expect_error(error):
+                wallet.execute(
+                    settlement.address,
+                    call_data(settlement, function, *args),
+                    sender=origin.address,
+                )
+    assert books(settlement, config) == Books(balance=100)
+
+
+def test_multicall__cuts_a_result_after_512_bytes(settlement, config):
+    # Only a multicall in a multicall can answer with more than that.
+    channel_id = call_data(settlement, "getChannelId", config)
+    inner = call_data(settlement, "multicall", [channel_id] * 16)
+    (result,) = settlement.multicall([inner])
+    whole = encode(["bytes[]"], [[bytes(settlement.getChannelId(config))] * 16])
+    assert len(whole) > 512
+    assert result == whole[:512]

@@ -32,10 +32,6 @@ from typing import Any
 
 import boa
 import pytest
-
-# Loaded here once, for all the processes that are forked from this one.
-import x402.mechanisms.evm.batch_settlement.abi  # noqa: F401
-from hypothesis import strategies  # noqa: F401
 from mutants import Mutant, all_mutants, by_function
 
 ROOT = Path(__file__).resolve().parents[2]

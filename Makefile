@@ -76,8 +76,10 @@ clean: ## Remove what the targets installed and what tools left behind
 	@$(PIP_INSTALL) -e '.[dev]'
 	@touch $@ .venv/with-tester
 
+# Not `npm ci`: that refuses a lock file made where anvil's other platforms were out of reach.
+# `npm install --no-save` takes the locked versions and leaves the lock file alone.
 node_modules/.stamp: package.json package-lock.json
 	@command -v npm >/dev/null || { echo "npm was not found: install Node, it brings anvil." >&2; exit 1; }
 	@echo "Installing anvil ..." >&2
-	@npm ci --silent --no-audit --no-fund
+	@npm install --no-save --silent --no-audit --no-fund
 	@touch $@

@@ -28,9 +28,9 @@ from web3.types import RPCEndpoint
 from farthing.chain.deployment import Deployment
 from farthing.protocol import FarthingError, SigningFailed
 
-ROOT = Path(__file__).resolve().parent.parent
-DEPLOYMENTS = ROOT / "deployments"
-CHANNELS = ROOT / "channels"
+# In the current folder, where ape looks for the scripts too.
+DEPLOYMENTS = Path("deployments")
+CHANNELS = Path("channels")
 
 # Chain ids of ape's in-process chain and of anvil: their accounts are known to everyone.
 DEVELOPMENT_CHAINS = (1_337, 31_337)

@@ -100,7 +100,7 @@ def cli(account: AccountAPI | None) -> None:
         settlement.finalize_withdraw(sender, config)
         _line("Withdrawn", f"{_money(token, rest)} after {DELAY} seconds (the clock was moved)")
     else:
-        path = channel.save(CHANNELS).relative_to(CHANNELS.parent)
+        path = channel.save(CHANNELS)
         _line("Withdrawal", f"{_money(token, rest)} in {DELAY} seconds: ape run withdraw {path}")
 
     _prove(before, _wealth(settlement, token, config), token)

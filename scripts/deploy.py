@@ -62,7 +62,7 @@ def cli(account: AccountAPI | None, test_token: bool) -> None:
     # What is on file of a chain that stays is worth more than what is gone in a moment.
     if known is None or not passing:
         path = as_deployment(w3.eth.chain_id, placed).save(DEPLOYMENTS)
-        click.echo(f"Written to {path.relative_to(DEPLOYMENTS.parent)}.")
+        click.echo(f"Written to {path}.")
     if passing:
         click.echo(
             "This chain was started for this command and ends with it, and so does what was "

@@ -106,7 +106,7 @@ def cli(
     click.echo(f"  deposited {show(units, money.decimals, money.symbol)}")
     click.echo(f"  balance   {show(balance, money.decimals, money.symbol)}")
     click.echo(f"  gas       {receipt['gasUsed']:,}")
-    click.echo(f"Written to {path.relative_to(CHANNELS.parent)}.")
+    click.echo(f"Written to {path}.")
 
 
 def _token(given: str | None, deployed: str | None) -> str:

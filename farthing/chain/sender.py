@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 from eth_typing import BlockNumber
 from hexbytes import HexBytes
-from requests.exceptions import RequestException
 from web3 import Web3
-from web3.exceptions import Web3Exception
+from web3.exceptions import TimeExhausted
 from web3.types import Nonce, TxParams, TxReceipt, Wei
 
+from farthing.chain.connection import NodeUnreachable
 from farthing.chain.reverts import revert_data, typed_revert
 from farthing.protocol.errors import FarthingError
 
@@ -53,16 +53,16 @@ class TransactionRefused(FarthingError):
 
 
 class TransactionLost(FarthingError):
-    """No receipt came in time. The transaction may still be mined; its hash tells.
+    """A transaction was sent and no receipt came. It may be mined, or still be; its hash tells.
 
     Attributes:
         hash: The transaction's hash.
     """
 
-    def __init__(self, transaction: HexBytes) -> None:
+    def __init__(self, transaction: HexBytes, reason: str) -> None:
         self.hash = transaction
         super().__init__(
-            f"no receipt for transaction {transaction.to_0x_hex()} within {RECEIPT_SECONDS} s: "
+            f"no receipt came for transaction {transaction.to_0x_hex()} ({reason.rstrip('.')}): "
             "look it up before you send again."
         )
 
@@ -118,11 +118,19 @@ class Sender:
         try:
             filled = self._fill(transaction)
             signed = self.account.sign_transaction(filled)
+        except Exception as error:
+            self._nonce = None
+            raise as_farthing_error(error, self.address) from error
+        try:
             sent = self.w3.eth.send_raw_transaction(signed.raw_transaction)
         except Exception as error:
             # Whether the node counted this nonce is not known any more.
             self._nonce = None
-            raise as_farthing_error(error, self.address) from error
+            refusal = as_farthing_error(error, self.address)
+            if isinstance(refusal, NodeUnreachable):
+                # The node may have taken it and died before it said so.
+                raise TransactionLost(signed.hash, str(refusal)) from error
+            raise refusal from error
         self._nonce = filled["nonce"] + 1
         return sent, filled
 
@@ -153,8 +161,11 @@ class Sender:
             receipt = self.w3.eth.wait_for_transaction_receipt(
                 transaction_hash, timeout=RECEIPT_SECONDS, poll_latency=POLL_SECONDS
             )
-        except (Web3Exception, RequestException) as error:
-            raise TransactionLost(transaction_hash) from error
+        except TimeExhausted as error:
+            reason = f"waited {RECEIPT_SECONDS} s"
+            raise TransactionLost(transaction_hash, reason) from error
+        except Exception as error:  # whatever it is, the transaction is out
+            raise TransactionLost(transaction_hash, _words(error)) from error
         if receipt["status"] != 1:
             raise self._reason(filled, receipt)
         return receipt

@@ -115,6 +115,8 @@ class Settlement:
             raise NotASettlement(self.address, chain_id, "there is no code")
         try:
             answer = self._contract.functions.eip712Domain().call()
+        except FarthingError:
+            raise
         except Exception as error:
             raise NotASettlement(self.address, chain_id, "it has no EIP-712 domain") from error
         _, name, version, domain_chain_id, contract, *_ = answer

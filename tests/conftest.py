@@ -48,5 +48,11 @@ def node_world(deployed_node_world: World) -> Iterator[World]:
     assert rpc(deployed_node_world.w3, "evm_revert", snapshot) is True
 
 
+@pytest.fixture(params=["in-process", "anvil"])
+def any_world(request: pytest.FixtureRequest, world: World, node_world: World) -> World:
+    """The one and the other: what a test says of both."""
+    return world if request.param == "in-process" else node_world
+
+
 def rpc(w3: Web3, method: str, *arguments: Any) -> Any:
     return w3.provider.make_request(method, list(arguments))["result"]  # type: ignore[arg-type]

@@ -38,23 +38,8 @@ THEIRS: dict[frozenset[str], frozenset[str]] = {
 }
 # What would give the protocol a clock, a disk, a network or chance.
 IMPURE = frozenset(
-    [
-        "asyncio",
-        "datetime",
-        "http",
-        "io",
-        "logging",
-        "os",
-        "pathlib",
-        "random",
-        "secrets",
-        "socket",
-        "subprocess",
-        "tempfile",
-        "threading",
-        "time",
-        "urllib",
-    ]
+    {"asyncio", "datetime", "http", "io", "logging", "os", "pathlib", "random", "secrets"}
+    | {"socket", "subprocess", "tempfile", "threading", "time", "urllib"}
 )
 
 

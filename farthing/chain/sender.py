@@ -166,6 +166,8 @@ class Sender:
             raise TransactionLost(transaction_hash, reason) from error
         except Exception as error:  # whatever it is, the transaction is out
             raise TransactionLost(transaction_hash, _words(error)) from error
+        if not {"status", "gasUsed", "logs"} <= receipt.keys():
+            raise TransactionLost(transaction_hash, "the node's receipt is not complete")
         if receipt["status"] != 1:
             raise self._reason(filled, receipt)
         return receipt
@@ -177,7 +179,12 @@ class Sender:
         try:
             self.w3.eth.call(again, BlockNumber(receipt["blockNumber"] - 1))
         except Exception as error:  # every kind becomes one of ours
-            return as_farthing_error(error, self.address)
+            found = as_farthing_error(error, self.address)
+            out_of_gas = receipt["gasUsed"] == filled["gas"]
+            if out_of_gas and isinstance(found, TransactionRefused):
+                # Every node has other words for it.
+                return TransactionRefused(self.address, f"it ran out of its {filled['gas']:,} gas")
+            return found
         return TransactionRefused(self.address, "it failed in its block but would succeed now")
 
 
@@ -190,7 +197,8 @@ def as_farthing_error(error: Exception, sender: str) -> FarthingError:
 
 
 def _words(error: Exception) -> str:
-    first = error.args[0] if error.args else error
-    if isinstance(first, dict):
-        first = first.get("message", first)
-    return str(first)
+    """The node's own words where it said any, on one line."""
+    response: Any = getattr(error, "rpc_response", None) or {}
+    answered = response.get("error")
+    words = answered.get("message") if isinstance(answered, dict) else None
+    return " ".join(str(words or error or type(error).__name__).split())

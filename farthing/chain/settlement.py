@@ -259,7 +259,8 @@ class Settlement:
                 claim_alone.call({"from": Web3.to_checksum_address(claimer)})
             except Exception as refusal:  # every kind becomes a FarthingError
                 found = as_farthing_error(refusal, claimer)
-                if isinstance(found, ContractReverted):
+                # Alone a row can be refused for what the batch was not, and not be the one.
+                if isinstance(found, ContractReverted) and type(found) is type(error):
                     return found.at(row, self._describe(claim))
         return error
 

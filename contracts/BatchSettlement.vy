@@ -57,6 +57,72 @@ CLAIM_BATCH_TYPEHASH: public(constant(bytes32)) = keccak256(
     "ClaimBatch(ClaimEntry[] claims)ClaimEntry(bytes32 channelId,uint128 maxClaimableAmount,uint128 totalClaimed)"
 )
 
+# Rows of one redemption, and words that rows keep their rarer parts in.
+MAX_ROWS: public(constant(uint256)) = 128
+MAX_EXTRAS: public(constant(uint256)) = 128
+# A call of `redeem` in full: selector, terms and two offsets, then rows and extras with their counts.
+REDEEM_SELECTOR: constant(bytes4) = method_id(
+    "redeem((address,address,address,uint40),(uint256,uint256,uint256)[],uint256[])", output_type=bytes4
+)
+MAX_REDEEM_CALL: constant(uint256) = 4 + 32 * (6 + 1 + 3 * (MAX_ROWS + 1) + 1 + MAX_EXTRAS)
+# Where in it the second of the terms stands.
+AUTHORIZER_OFFSET: constant(uint256) = 4 + 32
+
+REDEMPTION_TYPEHASH: public(constant(bytes32)) = keccak256("Redemption(bytes call)")
+
+# The head of a row, from the top: payer (20 bytes), flags (1), total (11).
+PAYER_SHIFT: constant(uint256) = 96
+FLAG_BITS: constant(uint256) = 255 * 2**88
+HAS_AUTHORIZER: constant(uint256) = 2**88
+HAS_SALT: constant(uint256) = 2**89
+HAS_CEILING: constant(uint256) = 2**90
+TOTAL_BITS: constant(uint256) = 2**88 - 1
+
+# The outcome of a row, from the top: start of the channel id (20 bytes), reason (1), new total (11).
+# Reason zero: redeemed. Otherwise skipped, and the total is zero.
+ID_BITS: constant(uint256) = (2**160 - 1) * 2**96
+STALE: constant(uint256) = 1 * 2**88
+OVER_CEILING: constant(uint256) = 2 * 2**88
+BAD_SIGNATURE: constant(uint256) = 3 * 2**88
+EMPTY: constant(uint256) = 4 * 2**88
+CONTRACT_PAYER: constant(uint256) = 5 * 2**88
+# A signer that no signature recovers to.
+NOBODY: constant(uint256) = max_value(uint256)
+
+# What the token may spend on a payout, and what must be left besides to finish without it.
+PAYOUT_GAS: constant(uint256) = 200_000
+PAYOUT_RESERVE: constant(uint256) = 50_000
+
+# EIP-712 preimages as words, ready to be hashed, so that a row only replaces what is its own.
+struct ChannelWords:
+    typehash: bytes32
+    payer: uint256
+    payerAuthorizer: uint256
+    receiver: address
+    receiverAuthorizer: address
+    token: address
+    withdrawDelay: uint40
+    salt: uint256
+
+
+struct VoucherWords:
+    typehash: bytes32
+    channelId: bytes32
+    maxClaimableAmount: uint256
+
+
+interface IERC3009:
+    def receiveWithAuthorization(
+        owner: address,
+        to: address,
+        amount: uint256,
+        validAfter: uint256,
+        validBefore: uint256,
+        nonce: bytes32,
+        signature: Bytes[signatures.MAX_SIGNATURE],
+    ): nonpayable
+
+
 # What a run of rows with the same receiver and token adds to that receiver's account.
 struct Credit:
     receiver: address
@@ -94,41 +160,45 @@ def deposit(
     collector: address,
     collectorData: Bytes[MAX_COLLECTOR_DATA],
 ):
-    if (
-        config.payer == empty(address)
-        or config.receiver == empty(address)
-        or config.receiverAuthorizer == empty(address)
-        or config.token == empty(address)
-    ):
-        raw_revert(method_id("InvalidChannel()"))
-    if config.withdrawDelay < MIN_WITHDRAW_DELAY or config.withdrawDelay > MAX_WITHDRAW_DELAY:
-        raw_revert(method_id("WithdrawDelayOutOfRange()"))
-    if amount == 0:
-        raw_revert(method_id("ZeroDeposit()"))
+    self._check_deposit(config, amount)
     if collector == empty(address):
         raw_revert(method_id("InvalidCollector()"))
-
     channel_id: bytes32 = self._channel_id(eip712_domain._separator(), config)
-    channel: uint256 = self._channels[channel_id]
-    balance: uint256 = self._low(channel)
-    claimed: uint256 = self._high(channel)
-    new_balance: uint256 = balance + convert(amount, uint256)
-    if new_balance > LOW_HALF:
-        raw_revert(method_id("DepositOverflow()"))
-    self._channels[channel_id] = self._pack(new_balance, claimed)
+    self._book_deposit(channel_id, amount)
 
     held: uint256 = staticcall IERC20(config.token).balanceOf(self)
     extcall IDepositCollector(collector).collect(
         config.payer, config.token, convert(amount, uint256), channel_id, collectorData
     )
-    if staticcall IERC20(config.token).balanceOf(self) != held + convert(amount, uint256):
-        raw_revert(method_id("DepositCollectionFailed()"))
+    self._finish_deposit(channel_id, config, amount, held)
 
-    if balance == 0 and claimed == 0:
-        log IBatchSettlement.ChannelCreated(channelId=channel_id, config=config)
-    log IBatchSettlement.Deposited(
-        channelId=channel_id, sender=msg.sender, amount=amount, newBalance=convert(new_balance, uint128)
+
+@external
+@nonreentrant
+def depositWithAuthorization(
+    config: IBatchSettlement.ChannelConfig,
+    amount: uint128,
+    validAfter: uint256,
+    validBefore: uint256,
+    salt: uint256,
+    signature: Bytes[signatures.MAX_SIGNATURE],
+):
+    self._check_deposit(config, amount)
+    channel_id: bytes32 = self._channel_id(eip712_domain._separator(), config)
+    self._book_deposit(channel_id, amount)
+
+    held: uint256 = staticcall IERC20(config.token).balanceOf(self)
+    # The nonce names the channel, so nobody can turn the payer's signature to another one.
+    extcall IERC3009(config.token).receiveWithAuthorization(
+        config.payer,
+        self,
+        convert(amount, uint256),
+        validAfter,
+        validBefore,
+        keccak256(abi_encode(channel_id, salt)),
+        signature,
     )
+    self._finish_deposit(channel_id, config, amount, held)
 
 
 # ---------------------------------------------------------------- claim and settle
@@ -137,7 +207,7 @@ def deposit(
 @external
 @nonreentrant
 def claim(voucherClaims: DynArray[IBatchSettlement.VoucherClaim, MAX_CLAIMS + 1]):
-    self._check_batch_length(len(voucherClaims))
+    self._check_batch_length(len(voucherClaims), MAX_CLAIMS)
     domain: bytes32 = eip712_domain._separator()
     total: Credit = empty(Credit)
     for row: IBatchSettlement.VoucherClaim in voucherClaims:
@@ -156,7 +226,7 @@ def claimWithSignature(
     voucherClaims: DynArray[IBatchSettlement.VoucherClaim, MAX_CLAIMS + 1],
     authorizerSignature: Bytes[signatures.MAX_SIGNATURE],
 ):
-    self._check_batch_length(len(voucherClaims))
+    self._check_batch_length(len(voucherClaims), MAX_CLAIMS)
     domain: bytes32 = eip712_domain._separator()
     channel_ids: DynArray[bytes32, MAX_CLAIMS + 1] = []
     entries: DynArray[bytes32, MAX_CLAIMS + 1] = []
@@ -197,6 +267,126 @@ def settle(receiver: address, token: address):
     log IBatchSettlement.Settled(
         receiver=receiver, token=token, sender=msg.sender, amount=convert(amount, uint128)
     )
+
+
+# ---------------------------------------------------------------- redeem
+
+
+@external
+@nonreentrant
+def redeem(
+    terms: IBatchSettlement.Terms,
+    rows: DynArray[IBatchSettlement.Row, MAX_ROWS + 1],
+    extras: DynArray[uint256, MAX_EXTRAS],
+):
+    # `redeemWithSignature` calls from here, after it has checked the authorizer's signature.
+    if msg.sender != terms.receiver and msg.sender != terms.receiverAuthorizer and msg.sender != self:
+        raw_revert(method_id("NotAuthorizedToClaim()"))
+    self._check_batch_length(len(rows), MAX_ROWS)
+
+    # Every EIP-712 digest starts with these bytes.
+    prefix: Bytes[34] = concat(0x1901, eip712_domain._separator())
+    config: ChannelWords = ChannelWords(
+        typehash=CHANNEL_CONFIG_TYPEHASH,
+        payer=0,
+        payerAuthorizer=0,
+        receiver=terms.receiver,
+        receiverAuthorizer=terms.receiverAuthorizer,
+        token=terms.token,
+        withdrawDelay=terms.withdrawDelay,
+        salt=0,
+    )
+    voucher: VoucherWords = VoucherWords(
+        typehash=VOUCHER_TYPEHASH, channelId=empty(bytes32), maxClaimableAmount=0
+    )
+    next_extra: uint256 = 0
+    redeemed: uint256 = 0
+    outcomes: DynArray[uint256, MAX_ROWS] = []
+
+    for row: IBatchSettlement.Row in rows:
+        # Read: most payers sign for themselves, up to what is redeemed, in a channel without a salt.
+        new_claimed: uint256 = row.head & TOTAL_BITS
+        voucher.maxClaimableAmount = new_claimed
+        signer: uint256 = row.head >> PAYER_SHIFT
+        config.payer = signer
+        config.payerAuthorizer = signer
+        config.salt = 0
+        if row.head & FLAG_BITS != 0:
+            if row.head & HAS_AUTHORIZER != 0:
+                config.payerAuthorizer = extras[next_extra]
+                signer = self._voucher_signer(config.payer, extras[next_extra])
+                next_extra += 1
+            if row.head & HAS_SALT != 0:
+                config.salt = extras[next_extra]
+                next_extra += 1
+            if row.head & HAS_CEILING != 0:
+                voucher.maxClaimableAmount = extras[next_extra]
+                next_extra += 1
+            if new_claimed > voucher.maxClaimableAmount or signer == NOBODY:
+                new_claimed = 0
+
+        # Check: a withdrawal may have got in first, then the row takes what is left.
+        voucher.channelId = keccak256(concat(prefix, keccak256(abi_encode(config))))
+        channel: uint256 = self._channels[voucher.channelId]
+        if channel & LOW_HALF < new_claimed:
+            new_claimed = channel & LOW_HALF
+        if new_claimed <= channel >> HALF:
+            outcomes.append(
+                (convert(voucher.channelId, uint256) & ID_BITS)
+                | self._why_not_due(row.head & TOTAL_BITS, voucher.maxClaimableAmount, signer, channel >> HALF)
+            )
+            continue
+
+        # Verify.
+        s: uint256 = row.vs & signatures.S_BITS
+        if s > signatures.MAX_S:
+            outcomes.append((convert(voucher.channelId, uint256) & ID_BITS) | BAD_SIGNATURE)
+            continue
+        if signer != convert(
+            ecrecover(
+                keccak256(concat(prefix, keccak256(abi_encode(voucher)))),
+                unsafe_add(27, row.vs >> signatures.V_SHIFT),
+                row.r,
+                s,
+            ),
+            uint256,
+        ):
+            outcomes.append((convert(voucher.channelId, uint256) & ID_BITS) | BAD_SIGNATURE)
+            continue
+
+        # Record. What is claimed stands in the high half; neither sum can pass what was deposited.
+        amount: uint256 = unsafe_sub(new_claimed, channel >> HALF)
+        self._channels[voucher.channelId] = unsafe_add(channel, amount << HALF)
+        redeemed = unsafe_add(redeemed, amount)
+        outcomes.append((convert(voucher.channelId, uint256) & ID_BITS) | new_claimed)
+
+    log IBatchSettlement.Redeemed(
+        receiver=terms.receiver, token=terms.token, amount=redeemed, outcomes=outcomes
+    )
+    if redeemed != 0:
+        self._pay_out(terms.token, terms.receiver, redeemed)
+
+
+@external
+def redeemWithSignature(
+    redeemCall: Bytes[MAX_REDEEM_CALL], authorizerSignature: Bytes[signatures.MAX_SIGNATURE]
+):
+    # Only a redemption: this contract must not be talked into any other call to itself.
+    if len(redeemCall) < AUTHORIZER_OFFSET + 32 or convert(slice(redeemCall, 0, 4), bytes4) != REDEEM_SELECTOR:
+        raw_revert(method_id("NotARedemption()"))
+    authorizer: address = extract32(redeemCall, AUTHORIZER_OFFSET, output_type=address)
+    digest: bytes32 = self._redemption_digest(redeemCall)
+    if not signatures._is_valid(authorizer, digest, authorizerSignature):
+        raw_revert(method_id("InvalidSignature()"))
+    raw_call(self, redeemCall)
+
+
+@external
+def payOut(token: address, receiver: address, amount: uint256):
+    # A call of its own, so that all a token did in a transfer it then refuses is undone.
+    if msg.sender != self:
+        raw_revert(method_id("OnlySelf()"))
+    self._transfer(token, receiver, amount)
 
 
 # ---------------------------------------------------------------- withdraw and refund
@@ -333,6 +523,12 @@ def getVoucherDigest(channelId: bytes32, maxClaimableAmount: uint128) -> bytes32
 
 @external
 @view
+def getRedemptionDigest(redeemCall: Bytes[MAX_REDEEM_CALL]) -> bytes32:
+    return self._redemption_digest(redeemCall)
+
+
+@external
+@view
 def getRefundDigest(channelId: bytes32, nonce: uint256, amount: uint128) -> bytes32:
     return self._refund_digest(eip712_domain._separator(), channelId, nonce, amount)
 
@@ -349,6 +545,49 @@ def getClaimBatchDigest(voucherClaims: DynArray[IBatchSettlement.VoucherClaim, M
 
 
 # ---------------------------------------------------------------- internal: accounting
+
+
+@internal
+@pure
+def _check_deposit(config: IBatchSettlement.ChannelConfig, amount: uint128):
+    if (
+        config.payer == empty(address)
+        or config.receiver == empty(address)
+        or config.receiverAuthorizer == empty(address)
+        or config.token == empty(address)
+    ):
+        raw_revert(method_id("InvalidChannel()"))
+    if config.withdrawDelay < MIN_WITHDRAW_DELAY or config.withdrawDelay > MAX_WITHDRAW_DELAY:
+        raw_revert(method_id("WithdrawDelayOutOfRange()"))
+    if amount == 0:
+        raw_revert(method_id("ZeroDeposit()"))
+
+
+@internal
+def _book_deposit(channel_id: bytes32, amount: uint128):
+    channel: uint256 = self._channels[channel_id]
+    new_balance: uint256 = self._low(channel) + convert(amount, uint256)
+    if new_balance > LOW_HALF:
+        raw_revert(method_id("DepositOverflow()"))
+    self._channels[channel_id] = self._pack(new_balance, self._high(channel))
+
+
+@internal
+def _finish_deposit(
+    channel_id: bytes32, config: IBatchSettlement.ChannelConfig, amount: uint128, held: uint256
+):
+    if staticcall IERC20(config.token).balanceOf(self) != held + convert(amount, uint256):
+        raw_revert(method_id("DepositCollectionFailed()"))
+    channel: uint256 = self._channels[channel_id]
+    # Nothing was in the channel before, and nothing was ever claimed from it.
+    if channel == convert(amount, uint256):
+        log IBatchSettlement.ChannelCreated(channelId=channel_id, config=config)
+    log IBatchSettlement.Deposited(
+        channelId=channel_id,
+        sender=msg.sender,
+        amount=amount,
+        newBalance=convert(self._low(channel), uint128),
+    )
 
 
 @internal
@@ -387,6 +626,52 @@ def _claim(domain: bytes32, channel_id: bytes32, row: IBatchSettlement.VoucherCl
         newTotalClaimed=row.totalClaimed,
     )
     return amount
+
+
+@internal
+@view
+def _voucher_signer(payer: uint256, authorizer: uint256) -> uint256:
+    """
+    @return Who must have signed: the authorizer where there is one, the payer itself where there is
+            none. A payer with code signs by ERC-1271, which has no place in a packed row: nobody.
+    """
+    if authorizer != 0:
+        return authorizer
+    if convert(payer, address).is_contract:
+        return NOBODY
+    return payer
+
+
+@internal
+@pure
+def _why_not_due(total: uint256, ceiling: uint256, signer: uint256, claimed: uint256) -> uint256:
+    if signer == NOBODY:
+        return CONTRACT_PAYER
+    if total > ceiling:
+        return OVER_CEILING
+    if total <= claimed:
+        return STALE
+    return EMPTY
+
+
+@internal
+def _pay_out(token: address, receiver: address, amount: uint256):
+    """
+    @notice Sends the receiver its money; where the token refuses, puts it on the receiver's account
+            for a later `settle`, so that a blocked receiver never blocks a redemption.
+    """
+    # With less, the sender could make a transfer fail that the token would have done.
+    if msg.gas < PAYOUT_GAS + PAYOUT_RESERVE:
+        raw_revert(method_id("NotEnoughGas()"))
+    paid: bool = raw_call(
+        self,
+        abi_encode(token, receiver, amount, method_id=method_id("payOut(address,address,uint256)")),
+        gas=PAYOUT_GAS,
+        revert_on_failure=False,
+    )
+    if not paid:
+        self._credit(Credit(receiver=receiver, token=token, amount=amount))
+        log IBatchSettlement.PayoutCredited(receiver=receiver, token=token, amount=amount)
 
 
 @internal
@@ -457,10 +742,10 @@ def _transfer(token: address, to: address, amount: uint256):
 
 @internal
 @pure
-def _check_batch_length(rows: uint256):
+def _check_batch_length(rows: uint256, limit: uint256):
     if rows == 0:
         raw_revert(method_id("EmptyBatch()"))
-    if rows > MAX_CLAIMS:
+    if rows > limit:
         raw_revert(method_id("BatchTooLong()"))
 
 
@@ -504,6 +789,14 @@ def _claim_batch_digest(domain: bytes32, entries: DynArray[bytes32, MAX_CLAIMS +
     counted: Bytes[32 + 32 * (MAX_CLAIMS + 1)] = abi_encode(entries, ensure_tuple=False)
     entries_hash: bytes32 = keccak256(slice(counted, 32, 32 * len(entries)))
     return eip712_domain._digest(domain, keccak256(abi_encode(CLAIM_BATCH_TYPEHASH, entries_hash)))
+
+
+@internal
+@view
+def _redemption_digest(redeem_call: Bytes[MAX_REDEEM_CALL]) -> bytes32:
+    return eip712_domain._digest(
+        eip712_domain._separator(), keccak256(abi_encode(REDEMPTION_TYPEHASH, keccak256(redeem_call)))
+    )
 
 
 # ---------------------------------------------------------------- internal: words

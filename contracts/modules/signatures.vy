@@ -18,7 +18,10 @@ ERC1271_MAGIC: constant(bytes32) = 0x1626ba7e00000000000000000000000000000000000
 
 ECDSA_LENGTH: constant(uint256) = 65
 # Half the order of secp256k1. A higher s is the same signature a second time.
-MAX_S: constant(bytes32) = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+MAX_S: constant(uint256) = 57896044618658097711785492504343953926418782139537452191302581570759080747168
+# EIP-2098: s and, in its top bit that a low s leaves free, v - 27.
+S_BITS: constant(uint256) = 2**255 - 1
+V_SHIFT: constant(uint256) = 255
 
 
 @internal
@@ -32,7 +35,7 @@ def _recover(digest: bytes32, signature: Bytes[MAX_SIGNATURE]) -> address:
     r: uint256 = extract32(signature, 0, output_type=uint256)
     s: uint256 = extract32(signature, 32, output_type=uint256)
     v: uint256 = convert(slice(signature, 64, 1), uint256)
-    if s > convert(MAX_S, uint256) or (v != 27 and v != 28):
+    if s > MAX_S or (v != 27 and v != 28):
         return empty(address)
     return ecrecover(digest, v, r, s)
 

@@ -21,7 +21,7 @@ MAX_WITHDRAW_DELAY = 2_592_000
 # The longest signature the contract takes, in bytes.
 MAX_SIGNATURE = 1_024
 
-# `re.ASCII` does not matter to explicit classes; `fullmatch` does: `$` would let a newline through.
+# For `fullmatch`: a `$` would let a newline through.
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _WORD = re.compile(r"0x[0-9a-fA-F]{64}")
 _DECIMAL = re.compile(r"[0-9]{1,39}")
@@ -105,7 +105,7 @@ def _uint(field: str, value: object, bits: int) -> int:
     # `type`, not `isinstance`: True is an int to Python and never an amount to us.
     if type(value) is not int:
         raise InvalidField(field, value, "must be an int")
-    if value < 0 or value >> bits:
+    if not 0 <= value < 1 << bits:
         raise InvalidField(field, value, f"must be 0 to 2**{bits} - 1")
     return value
 

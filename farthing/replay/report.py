@@ -7,7 +7,7 @@ are computed in ``Decimal`` and rounded once, at the end; a token unit counts as
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from decimal import Context, Decimal, localcontext
 
 from rich import box
 from rich.console import Console
@@ -25,7 +25,8 @@ _WEI_PER_GWEI = 10**9
 _WEI_PER_COIN = 10**18
 # Far above any real market, and small enough that no result needs an exponent.
 _MARKET_LIMIT = Decimal(10**12)
-_PRECISION = 100
+# Enough for every product of 128-bit amounts; the process's own context may be any other.
+_CONTEXT = Context(prec=100)
 _PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
@@ -54,8 +55,7 @@ class Market:
         """
         gwei = _decimal("gas price in gwei", gas_price_gwei)
         coin = _decimal("coin price in US dollars", coin_price)
-        with localcontext() as context:
-            context.prec = _PRECISION
+        with localcontext(_CONTEXT):
             wei = gwei * _WEI_PER_GWEI
             if wei != int(wei):
                 raise MarketError(
@@ -122,20 +122,19 @@ class ReplayReport:
 
     def gas_cost(self, gas: int) -> Decimal:
         """US dollars that ``gas`` costs in this report's market, exact."""
-        with localcontext() as context:
-            context.prec = _PRECISION
+        with localcontext(_CONTEXT):
             return gas * self.market.gas_price_wei * self.market.coin_price / _WEI_PER_COIN
 
     def card_cost(self, fee: CardFee) -> Decimal:
         """US dollars ``fee`` takes when every paid read is a card payment of its own, exact."""
-        with localcontext() as context:
-            context.prec = _PRECISION
+        with localcontext(_CONTEXT):
             variable = self._dollars(self.revenue) * fee.percent / 100
             return variable + Decimal(self.paid_reads * fee.cents) / 100
 
     def percent_of_revenue(self, dollars: Decimal) -> Decimal | None:
         """``dollars`` in percent of the revenue, unrounded; None without revenue."""
-        return _ratio(dollars * 100, self._dollars(self.revenue))
+        share = _ratio(dollars, self._dollars(self.revenue))
+        return None if share is None else share.scaleb(2, _CONTEXT)
 
     def as_json(self) -> dict[str, object]:
         """The report as JSON types.
@@ -201,8 +200,7 @@ class ReplayReport:
         return f"{sign}{whole:,}{'.' if digits else ''}{digits} {self.token_symbol}"
 
     def _dollars(self, amount: int) -> Decimal:
-        with localcontext() as context:
-            context.prec = _PRECISION
+        with localcontext(_CONTEXT):
             return Decimal(amount).scaleb(-self.token_decimals)
 
 
@@ -327,15 +325,13 @@ def _decimal(field: str, value: Decimal | str) -> Decimal:
 
 
 def _ratio(part: Decimal | int, whole: Decimal | int) -> Decimal | None:
-    with localcontext() as context:
-        context.prec = _PRECISION
+    with localcontext(_CONTEXT):
         return Decimal(part) / Decimal(whole) if whole else None
 
 
 def _rounded(value: Decimal, decimals: int) -> Decimal:
-    with localcontext() as context:
-        context.prec = _PRECISION
-        return value.quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_HALF_EVEN)
+    with localcontext(_CONTEXT):
+        return value.quantize(Decimal(1).scaleb(-decimals))
 
 
 def _number(value: Decimal | None, decimals: int) -> int | float | None:
@@ -357,7 +353,7 @@ def _plain(value: Decimal) -> str:
 
 
 def _gwei(market: Market) -> Decimal:
-    return Decimal(market.gas_price_wei).scaleb(-9)
+    return Decimal(market.gas_price_wei).scaleb(-9, _CONTEXT)
 
 
 def _fee(fee: CardFee) -> str:

@@ -1,8 +1,8 @@
-"""What the contract tests share: deployed contracts, accounts with keys, signing, errors and events.
+"""What the contract tests share: contracts, accounts with keys, signing, errors and events.
 
-Contracts are compiled and deployed once per session; every test starts from that state, because
-the autouse fixture `isolate` takes the chain back after it. Helpers are fixtures that return a
-function, so that a test names everything it uses.
+Contracts are compiled and deployed once per session, and every test starts from there; see
+`standing_contracts`. Helpers are fixtures that return a function, so that a test names everything
+it uses. Do not ask for a fixture with `getfixturevalue` in the body of a test, only in a fixture.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class ChannelConfig(NamedTuple):
     """The contract's struct, in its order; vary one with `_replace(salt=...)`."""
 
     payer: str
-    payerAuthorizer: str
+    payerAuthorizer: str  # noqa: N815
     receiver: str
-    receiverAuthorizer: str
+    receiverAuthorizer: str  # noqa: N815
     token: str
-    withdrawDelay: int
+    withdrawDelay: int  # noqa: N815
     salt: bytes
 
 
@@ -59,7 +59,7 @@ def _deploy(path: str, *args: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def deploy() -> Callable[..., Any]:
-    """`deploy("mocks/TestUSD.vy", *constructor_args)`: a further contract, compiled at most once."""
+    """`deploy("mocks/TestUSD.vy", *constructor_args)`: one more contract, compiled at most once."""
     return _deploy
 
 
@@ -183,8 +183,8 @@ def hostile_wallet() -> Any:
     return _deploy("mocks/wallets/HostileWallet.vy")
 
 
-@pytest.fixture(autouse=True)
-def isolate(
+@pytest.fixture(scope="session", autouse=True)
+def standing_contracts(
     settlement: Any,
     token: Any,
     permit2: Any,
@@ -197,13 +197,12 @@ def isolate(
     no_return_token: Any,
     wallet: Any,
     hostile_wallet: Any,
-) -> Iterator[None]:
-    """Takes the chain back after each test, to where all of the contracts above stand.
+) -> None:
+    """Deploys the contracts above before anything else, where every test starts from.
 
-    It names them because one deployed later, inside a test, would be taken back as well.
+    titanoboa's pytest plugin takes the chain back to there after each test, what fixtures did
+    included. A contract that is first asked for in the middle of a test would confuse it.
     """
-    with boa.env.anchor():
-        yield
 
 
 # ---------------------------------------------------------------- channels
@@ -425,13 +424,19 @@ def events() -> Callable[..., list[Event]]:
 def call_by_signature() -> Callable[..., bytes]:
     """`call_by_signature(contract, "f(uint256)", 1, sender=...)`: for functions not in the ABI.
 
-    Errors and events are read as after any other call.
+    `raw=` bytes come after what is encoded, or alone where the signature is None. Errors and events
+    are read as after any other call.
     """
 
-    def call(contract: Any, signature: str, *args: Any, sender: str | None = None) -> bytes:
-        contract._computation = boa.env.execute_code(
-            to_address=contract.address, sender=sender, data=_call_data(signature, args)
-        )
+    def call(
+        contract: Any,
+        signature: str | None,
+        *args: Any,
+        sender: str | None = None,
+        raw: bytes = b"",
+    ) -> bytes:
+        data = _call_data(signature, args) + raw
+        contract._computation = boa.env.execute_code(contract.address, sender=sender, data=data)
         if contract._computation.is_error:
             contract.handle_error(contract._computation)
         return bytes(contract._computation.output)

@@ -6,6 +6,7 @@ Typed data is signed by eth-account from the written-out types, independently of
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,239 +16,229 @@ from eth_utils import keccak
 
 AMOUNT = 1_000_000
 ZERO_ADDRESS = "0x" + "00" * 20
-OLD, LATE = 0, 2**48
-SALT = 7
+LATE = 2**48
 NONCE = 300
+MAGIC_WORD = bytes.fromhex("1626ba7e") + b"\0" * 28
 
-WITNESS_TYPES = {
-    "PermitWitnessTransferFrom": [
-        {"name": "permitted", "type": "TokenPermissions"},
-        {"name": "spender", "type": "address"},
-        {"name": "nonce", "type": "uint256"},
-        {"name": "deadline", "type": "uint256"},
-        {"name": "witness", "type": "DepositWitness"},
-    ],
-    "TokenPermissions": [
-        {"name": "token", "type": "address"},
-        {"name": "amount", "type": "uint256"},
-    ],
-    "DepositWitness": [{"name": "channelId", "type": "bytes32"}],
+TYPES = {
+    "ReceiveWithAuthorization": (
+        "address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce"
+    ),
+    "PermitWitnessTransferFrom": (
+        "TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline,"
+        "DepositWitness witness"
+    ),
+    "TokenPermissions": "address token,uint256 amount",
+    "DepositWitness": "bytes32 channelId",
+    "AllowanceDeposit": "bytes32 channelId,uint256 amount,uint256 nonce,uint256 deadline",
+    "Permit": "address owner,address spender,uint256 value,uint256 nonce,uint256 deadline",
 }
+USES = {"PermitWitnessTransferFrom": ("TokenPermissions", "DepositWitness")}
 
 
-def _fields(*fields: str) -> list[dict[str, str]]:
-    return [dict(zip(("type", "name"), field.split(), strict=True)) for field in fields]
+def sign_typed(
+    by: LocalAccount, contract: Any, domain: dict[str, str], kind: str, *values: Any
+) -> Any:
+    types = {
+        name: [
+            dict(zip(("type", "name"), field.split(), strict=True))
+            for field in TYPES[name].split(",")
+        ]
+        for name in (kind, *USES.get(kind, ()))
+    }
+    message = dict(zip((field["name"] for field in types[kind]), values, strict=True))
+    full_domain = {**domain, "chainId": 1, "verifyingContract": contract.address}
+    return by.sign_typed_data(full_domain, types, message)
 
 
-def _domain(contract: Any, name: str, **more: str) -> dict[str, Any]:
-    return {"name": name, **more, "chainId": 1, "verifyingContract": contract.address}
+@dataclass(frozen=True)
+class Way:
+    """One way to deposit: its collector, its data, and the errors it answers with."""
 
+    collector: Any
+    # Whom the payer gives an allowance; nobody for ERC-3009.
+    spender: Any | None
+    # make(config, amount, nonce, deadline, by, permit): collector data of what was signed.
+    make: Callable[..., bytes]
+    not_signed: str
+    not_signed_by_wallet: str
+    replayed: str
+    # Called with the deadline.
+    expired: Callable[[int], tuple[Any, ...]]
 
-@pytest.fixture
-def channel_id(settlement: Any) -> Callable[[Any], bytes]:
-    return lambda config: bytes(settlement.getChannelId(config))
-
-
-@pytest.fixture
-def data_3009(token: Any, erc3009_collector: Any, channel_id: Any, payer: LocalAccount) -> Any:
-    """Collector data of a receive-authorization; any signed field can be another."""
-
-    def make(
+    def data(
+        self,
         config: Any,
         amount: int = AMOUNT,
         *,
-        after: int = OLD,
-        before: int = LATE,
-        salt: int = SALT,
-        to: Any = erc3009_collector,
-        by: LocalAccount = payer,
-    ) -> bytes:
-        types = {
-            "ReceiveWithAuthorization": _fields(
-                "address from",
-                "address to",
-                "uint256 value",
-                "uint256 validAfter",
-                "uint256 validBefore",
-                "bytes32 nonce",
-            )
-        }
-        message = {
-            "from": config.payer,
-            "to": to.address,
-            "value": amount,
-            "validAfter": after,
-            "validBefore": before,
-            "nonce": keccak(encode(["bytes32", "uint256"], [channel_id(config), salt])),
-        }
-        domain = _domain(token, "Test USD", version="1")
-        signature = by.sign_typed_data(domain, types, message).signature
-        return encode(
-            ["uint256", "uint256", "uint256", "bytes"], [after, before, salt, bytes(signature)]
-        )
-
-    return make
-
-
-@pytest.fixture
-def data_permit2(permit2: Any, permit2_collector: Any, channel_id: Any, payer: LocalAccount) -> Any:
-    """Collector data of a Permit2 witness transfer."""
-
-    def make(
-        config: Any,
-        amount: int = AMOUNT,
-        *,
+        by: LocalAccount,
         nonce: int = NONCE,
         deadline: int = LATE,
-        spender: Any = permit2_collector,
-        by: LocalAccount = payer,
         permit: bytes = b"",
     ) -> bytes:
-        message = {
-            "permitted": {"token": config.token, "amount": amount},
-            "spender": spender.address,
-            "nonce": nonce,
-            "deadline": deadline,
-            "witness": {"channelId": channel_id(config)},
-        }
-        signed = by.sign_typed_data(_domain(permit2, "Permit2"), WITNESS_TYPES, message)
+        return self.make(config, amount, nonce, deadline, by, permit)
+
+
+@pytest.fixture
+def erc3009(settlement: Any, token: Any, erc3009_collector: Any) -> Way:
+    def make(
+        config: Any, amount: int, salt: int, deadline: int, by: LocalAccount, _permit: bytes
+    ) -> bytes:
+        nonce = keccak(encode(["bytes32", "uint256"], [settlement.getChannelId(config), salt]))
+        # The first second it is not valid at.
+        before = deadline + 1
+        values = (config.payer, erc3009_collector.address, amount, 0, before, nonce)
+        domain = {"name": "Test USD", "version": "1"}
+        signed = sign_typed(by, token, domain, "ReceiveWithAuthorization", *values)
+        return encode(
+            ["uint256", "uint256", "uint256", "bytes"], [0, before, salt, bytes(signed.signature)]
+        )
+
+    return Way(
+        erc3009_collector,
+        None,
+        make,
+        not_signed="InvalidSignature()",
+        not_signed_by_wallet="InvalidSignature()",
+        replayed="AuthorizationUsedOrCanceled()",
+        expired=lambda _deadline: ("AuthorizationExpired()",),
+    )
+
+
+@pytest.fixture
+def by_permit2(settlement: Any, permit2: Any, permit2_collector: Any) -> Way:
+    def make(
+        config: Any, amount: int, nonce: int, deadline: int, by: LocalAccount, permit: bytes
+    ) -> bytes:
+        signed = sign_typed(
+            by,
+            permit2,
+            {"name": "Permit2"},
+            "PermitWitnessTransferFrom",
+            {"token": config.token, "amount": amount},
+            permit2_collector.address,
+            nonce,
+            deadline,
+            {"channelId": settlement.getChannelId(config)},
+        )
         return encode(
             ["uint256", "uint256", "bytes", "bytes"],
             [nonce, deadline, bytes(signed.signature), permit],
         )
 
-    return make
+    return Way(
+        permit2_collector,
+        permit2,
+        make,
+        not_signed="InvalidSigner()",
+        not_signed_by_wallet="InvalidContractSignature()",
+        replayed="InvalidNonce()",
+        expired=lambda deadline: ("SignatureExpired(uint256)", deadline),
+    )
 
 
 @pytest.fixture
-def data_allowance(allowance_collector: Any, channel_id: Any, payer: LocalAccount) -> Any:
-    """Collector data of a signed allowance deposit."""
-
+def by_allowance(settlement: Any, allowance_collector: Any) -> Way:
     def make(
-        config: Any,
-        amount: int = AMOUNT,
-        *,
-        nonce: int = NONCE,
-        deadline: int = LATE,
-        by: LocalAccount = payer,
-        permit: bytes = b"",
+        config: Any, amount: int, nonce: int, deadline: int, by: LocalAccount, permit: bytes
     ) -> bytes:
-        types = {
-            "AllowanceDeposit": _fields(
-                "bytes32 channelId", "uint256 amount", "uint256 nonce", "uint256 deadline"
-            )
-        }
-        message = {
-            "channelId": channel_id(config),
-            "amount": amount,
-            "nonce": nonce,
-            "deadline": deadline,
-        }
-        domain = _domain(allowance_collector, "Farthing Allowance Collector", version="1")
-        signature = bytes(by.sign_typed_data(domain, types, message).signature)
+        values = (settlement.getChannelId(config), amount, nonce, deadline)
+        domain = {"name": "Farthing Allowance Collector", "version": "1"}
+        signed = sign_typed(by, allowance_collector, domain, "AllowanceDeposit", *values)
         return encode(
-            ["uint256", "uint256", "bytes", "bytes"], [nonce, deadline, signature, permit]
+            ["uint256", "uint256", "bytes", "bytes"],
+            [nonce, deadline, bytes(signed.signature), permit],
         )
 
-    return make
+    return Way(
+        allowance_collector,
+        allowance_collector,
+        make,
+        not_signed="InvalidSignature()",
+        not_signed_by_wallet="InvalidSignature()",
+        replayed="NonceAlreadyUsed()",
+        expired=lambda _deadline: ("DepositExpired()",),
+    )
+
+
+WAYS = ["erc3009", "by_permit2", "by_allowance"]
+PULLING = WAYS[1:]
+
+
+@pytest.fixture(params=WAYS)
+def way(request: Any) -> Way:
+    found: Way = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=PULLING)
+def pulling(request: Any) -> Way:
+    """A way that needs an allowance, and takes a permit for it."""
+    found: Way = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture
-def permit_data(token: Any, payer: LocalAccount) -> Any:
-    """An EIP-2612 permit as collectors take it; the values said and the values signed can differ."""
+def give(token: Any) -> Callable[..., None]:
+    """Mints for an owner, with whatever allowance the way needs."""
+    standard = token
 
-    def make(
-        spender: Any, amount: int = AMOUNT, *, nonce: int = 0, by: LocalAccount = payer
-    ) -> bytes:
-        types = {
-            "Permit": _fields(
-                "address owner",
-                "address spender",
-                "uint256 value",
-                "uint256 nonce",
-                "uint256 deadline",
-            )
-        }
-        message = {
-            "owner": payer.address,
-            "spender": spender.address,
-            "value": amount,
-            "nonce": nonce,
-            "deadline": LATE,
-        }
-        signed = by.sign_typed_data(_domain(token, "Test USD", version="1"), types, message)
-        return encode(
-            ["uint256", "uint256", "uint8", "bytes32", "bytes32"],
-            [amount, LATE, signed.v, signed.r.to_bytes(32), signed.s.to_bytes(32)],
-        )
+    def fund(way: Way, owner: str, amount: int, token: Any = standard) -> None:
+        token.mint(owner, amount)
+        if way.spender is not None:
+            token.approve(way.spender.address, amount, sender=owner)
 
-    return make
+    return fund
 
 
 @pytest.fixture
-def permit2_payer(fund: Any, token: Any, permit2: Any, payer: LocalAccount) -> LocalAccount:
-    """The payer, with money that Permit2 may move."""
-    fund(token, payer.address, 2 * AMOUNT, permit2)
-    return payer
+def assert_moved(settlement: Any, token: Any) -> Callable[..., None]:
+    """Books and tokens moved by exactly the amount, and the collector kept none."""
 
-
-@pytest.fixture
-def allowance_payer(
-    fund: Any, token: Any, allowance_collector: Any, payer: LocalAccount
-) -> LocalAccount:
-    """The payer, with money that the allowance collector may move."""
-    fund(token, payer.address, 2 * AMOUNT, allowance_collector)
-    return payer
-
-
-@pytest.fixture
-def assert_deposited(settlement: Any, token: Any, channel_id: Any) -> Callable[..., None]:
-    """The books and the tokens moved by exactly the amount, and no collector kept any."""
-
-    def check(config: Any, amount: int, *, left: int, collector: Any) -> None:
-        assert settlement.channels(channel_id(config)) == (amount, 0)
+    def check(way: Way, config: Any, amount: int, *, left: int) -> None:
+        assert settlement.channels(settlement.getChannelId(config)) == (amount, 0)
         assert token.balanceOf(settlement.address) == amount
         assert token.balanceOf(config.payer) == left
-        assert token.balanceOf(collector.address) == 0
+        assert token.balanceOf(way.collector.address) == 0
 
     return check
 
 
-# ---------------------------------------------------------------- all collectors
+# ---------------------------------------------------------------- construction and caller
 
 
-COLLECTORS = ["erc3009_collector", "permit2_collector", "allowance_collector"]
-
-
-@pytest.mark.parametrize("name", COLLECTORS)
 def test_collect__refuses_everybody_but_settlement(
-    name: str, request: Any, config: Any, expect_error: Any
+    way: Way, config: Any, payer: LocalAccount, give: Any, expect_error: Any
 ) -> None:
-    collector = request.getfixturevalue(name)
+    give(way, config.payer, AMOUNT)
+    data = way.data(config, by=payer)
     with expect_error("OnlyX402BatchSettlement()"):
-        collector.collect(config.payer, config.token, 1, b"\0" * 32, b"", sender=config.payer)
+        way.collector.collect(
+            config.payer, config.token, AMOUNT, b"\0" * 32, data, sender=config.payer
+        )
 
 
-@pytest.mark.parametrize("name", COLLECTORS)
-def test_x402_batch_settlement__is_the_one_of_the_constructor(
-    name: str, request: Any, settlement: Any
+def test_deposit__refuses_the_collector_of_another_settlement(
+    way: Way, deploy: Any, config: Any, payer: LocalAccount, give: Any, expect_error: Any
 ) -> None:
-    assert request.getfixturevalue(name).x402BatchSettlement() == settlement.address
+    give(way, config.payer, AMOUNT)
+    other = deploy("BatchSettlement.vy")
+    with expect_error("OnlyX402BatchSettlement()"):
+        other.deposit(config, AMOUNT, way.collector.address, way.data(config, by=payer))
+
+
+def test_x402_batch_settlement__is_the_one_of_the_constructor(way: Way, settlement: Any) -> None:
+    assert way.collector.x402BatchSettlement() == settlement.address
 
 
 @pytest.mark.parametrize(
-    ("path", "others"),
-    [
-        ("collectors/ERC3009DepositCollector.vy", []),
-        ("collectors/Permit2DepositCollector.vy", ["0x" + "11" * 20]),
-        ("collectors/AllowanceDepositCollector.vy", []),
-    ],
+    ("path", "others"), [("ERC3009", []), ("Permit2", ["0x" + "11" * 20]), ("Allowance", [])]
 )
 def test_deploy__refuses_a_zero_settlement(
     path: str, others: list[str], deploy: Any, expect_error: Any
 ) -> None:
     with expect_error("InvalidX402BatchSettlementAddress()"):
-        deploy(path, ZERO_ADDRESS, *others)
+        deploy(f"collectors/{path}DepositCollector.vy", ZERO_ADDRESS, *others)
 
 
 def test_deploy__refuses_a_zero_permit2(deploy: Any, settlement: Any, expect_error: Any) -> None:
@@ -255,7 +246,7 @@ def test_deploy__refuses_a_zero_permit2(deploy: Any, settlement: Any, expect_err
         deploy("collectors/Permit2DepositCollector.vy", settlement.address, ZERO_ADDRESS)
 
 
-def test_permit2_collector__tells_its_permit2_and_witness_type(
+def test_permit2_collector__tells_its_permit2_and_witness(
     permit2_collector: Any, permit2: Any
 ) -> None:
     assert permit2_collector.PERMIT2() == permit2.address
@@ -263,632 +254,437 @@ def test_permit2_collector__tells_its_permit2_and_witness_type(
         "DepositWitness witness)DepositWitness(bytes32 channelId)"
         "TokenPermissions(address token,uint256 amount)"
     )
-    assert permit2_collector.DEPOSIT_WITNESS_TYPEHASH() == keccak(
-        text="DepositWitness(bytes32 channelId)"
-    )
+    expected = keccak(text="DepositWitness(bytes32 channelId)")
+    assert permit2_collector.DEPOSIT_WITNESS_TYPEHASH() == expected
 
 
-# ---------------------------------------------------------------- ERC-3009
+# ---------------------------------------------------------------- what moves
 
 
-def test_erc3009__moves_the_signed_amount_into_the_channel(
+def test_deposit__through_erc3009_passes_the_collector(
+    erc3009: Way,
     settlement: Any,
     token: Any,
-    erc3009_collector: Any,
     config: Any,
-    channel_id: Any,
-    data_3009: Any,
+    payer: LocalAccount,
     stranger: LocalAccount,
     events: Any,
-    assert_deposited: Any,
+    assert_moved: Any,
 ) -> None:
-    nonce = keccak(encode(["bytes32", "uint256"], [channel_id(config), SALT]))
     token.mint(config.payer, AMOUNT + 5)
-    settlement.deposit(
-        config, AMOUNT, erc3009_collector.address, data_3009(config), sender=stranger.address
-    )
+    data = erc3009.data(config, by=payer)
+    nonce = keccak(encode(["bytes32", "uint256"], [settlement.getChannelId(config), NONCE]))
+    middle = erc3009.collector.address
+    settlement.deposit(config, AMOUNT, middle, data, sender=stranger.address)
     assert events(settlement, of=token) == [
         ("AuthorizationUsed", {"authorizer": config.payer, "nonce": nonce}),
-        (
-            "Transfer",
-            {"sender": config.payer, "receiver": erc3009_collector.address, "value": AMOUNT},
-        ),
-        (
-            "Transfer",
-            {"sender": erc3009_collector.address, "receiver": settlement.address, "value": AMOUNT},
-        ),
+        ("Transfer", {"sender": config.payer, "receiver": middle, "value": AMOUNT}),
+        ("Transfer", {"sender": middle, "receiver": settlement.address, "value": AMOUNT}),
     ]
-    assert_deposited(config, AMOUNT, left=5, collector=erc3009_collector)
+    assert_moved(erc3009, config, AMOUNT, left=5)
 
 
-def test_erc3009__takes_a_contract_wallet_as_payer(
+def test_deposit__through_an_allowance_goes_straight(
+    pulling: Way,
     settlement: Any,
     token: Any,
-    erc3009_collector: Any,
+    config: Any,
+    payer: LocalAccount,
+    stranger: LocalAccount,
+    give: Any,
+    events: Any,
+    assert_moved: Any,
+) -> None:
+    give(pulling, config.payer, AMOUNT + 5)
+    data = pulling.data(config, by=payer)
+    settlement.deposit(config, AMOUNT, pulling.collector.address, data, sender=stranger.address)
+    assert events(settlement, of=token) == [
+        ("Transfer", {"sender": config.payer, "receiver": settlement.address, "value": AMOUNT})
+    ]
+    assert events(settlement, of=pulling.collector) == []
+    assert_moved(pulling, config, AMOUNT, left=5)
+
+
+def test_deposit__of_a_contract_wallet(
+    way: Way,
+    settlement: Any,
     channel_config: Any,
-    data_3009: Any,
     wallet: Any,
     wallet_owner: LocalAccount,
-    assert_deposited: Any,
+    stranger: LocalAccount,
+    give: Any,
+    expect_error: Any,
+    assert_moved: Any,
 ) -> None:
     config = channel_config(payer=wallet.address)
-    token.mint(wallet.address, AMOUNT)
-    settlement.deposit(
-        config, AMOUNT, erc3009_collector.address, data_3009(config, by=wallet_owner)
-    )
-    assert_deposited(config, AMOUNT, left=0, collector=erc3009_collector)
+    give(way, wallet.address, AMOUNT)
+    with expect_error(way.not_signed_by_wallet):
+        settlement.deposit(config, AMOUNT, way.collector.address, way.data(config, by=stranger))
+    settlement.deposit(config, AMOUNT, way.collector.address, way.data(config, by=wallet_owner))
+    assert_moved(way, config, AMOUNT, left=0)
 
 
-def test_erc3009__takes_the_longest_wallet_signature_and_no_longer_one(
+def test_deposit__takes_the_longest_wallet_signature_and_no_longer_one(
+    way: Way,
     settlement: Any,
-    token: Any,
-    erc3009_collector: Any,
     channel_config: Any,
     hostile_wallet: Any,
+    give: Any,
     expect_error: Any,
-    assert_deposited: Any,
+    assert_moved: Any,
 ) -> None:
     config = channel_config(payer=hostile_wallet.address)
-    hostile_wallet.answerWith(bytes.fromhex("1626ba7e") + b"\0" * 28, 32)
-    token.mint(hostile_wallet.address, AMOUNT)
+    hostile_wallet.answerWith(MAGIC_WORD, 32)
+    give(way, hostile_wallet.address, AMOUNT)
 
     def data(size: int) -> bytes:
-        return encode(["uint256", "uint256", "uint256", "bytes"], [OLD, LATE, SALT, b"x" * size])
+        if way.spender is None:
+            types = ["uint256", "uint256", "uint256", "bytes"]
+            return encode(types, [0, LATE, NONCE, b"x" * size])
+        return encode(["uint256", "uint256", "bytes", "bytes"], [NONCE, LATE, b"x" * size, b""])
 
     with expect_error(None):
-        settlement.deposit(config, AMOUNT, erc3009_collector.address, data(1_025))
-    settlement.deposit(config, AMOUNT, erc3009_collector.address, data(1_024))
-    assert_deposited(config, AMOUNT, left=0, collector=erc3009_collector)
+        settlement.deposit(config, AMOUNT, way.collector.address, data(1_025))
+    settlement.deposit(config, AMOUNT, way.collector.address, data(1_024))
+    assert_moved(way, config, AMOUNT, left=0)
 
 
-def test_erc3009__refuses_the_same_authorization_twice(
+# ---------------------------------------------------------------- what does not
+
+
+def test_deposit__counts_one_signature_once(
+    way: Way,
     settlement: Any,
-    token: Any,
-    erc3009_collector: Any,
     config: Any,
-    data_3009: Any,
+    payer: LocalAccount,
+    give: Any,
     expect_error: Any,
-    assert_deposited: Any,
+    assert_moved: Any,
 ) -> None:
-    token.mint(config.payer, 2 * AMOUNT)
-    settlement.deposit(config, AMOUNT, erc3009_collector.address, data_3009(config))
-    with expect_error("AuthorizationUsedOrCanceled()"):
-        settlement.deposit(config, AMOUNT, erc3009_collector.address, data_3009(config))
-    assert_deposited(config, AMOUNT, left=AMOUNT, collector=erc3009_collector)
-    settlement.deposit(config, AMOUNT, erc3009_collector.address, data_3009(config, salt=SALT + 1))
-    assert_deposited(config, 2 * AMOUNT, left=0, collector=erc3009_collector)
+    give(way, config.payer, 2 * AMOUNT)
+    address = way.collector.address
+    settlement.deposit(config, AMOUNT, address, way.data(config, by=payer))
+    with expect_error(way.replayed):
+        settlement.deposit(config, AMOUNT, address, way.data(config, by=payer))
+    assert_moved(way, config, AMOUNT, left=AMOUNT)
+    # Nonces have no order.
+    settlement.deposit(config, AMOUNT, address, way.data(config, by=payer, nonce=NONCE - 1))
+    assert_moved(way, config, 2 * AMOUNT, left=0)
 
 
-def test_erc3009__refuses_what_was_not_signed(
+def test_deposit__refuses_what_the_payer_did_not_sign(
+    way: Way,
     settlement: Any,
     token: Any,
-    erc3009_collector: Any,
     channel_config: Any,
-    data_3009: Any,
+    payer: LocalAccount,
     stranger: LocalAccount,
+    give: Any,
     expect_error: Any,
 ) -> None:
     config = channel_config()
-    token.mint(config.payer, 2 * AMOUNT)
     stolen = channel_config(
         payerAuthorizer=stranger.address,
         receiver=stranger.address,
         receiverAuthorizer=stranger.address,
     )
-    refused = [
-        (stolen, AMOUNT, data_3009(config)),
-        (channel_config(salt=b"\1" * 32), AMOUNT, data_3009(config)),
-        (config, AMOUNT + 1, data_3009(config)),
-        (config, AMOUNT - 1, data_3009(config)),
-        (config, AMOUNT, data_3009(config, by=stranger)),
-    ]
-    for named, amount, data in refused:
-        with expect_error("InvalidSignature()"):
-            settlement.deposit(named, amount, erc3009_collector.address, data)
+    give(way, config.payer, 2 * AMOUNT)
+    good = way.data(config, by=payer)
+    for named, amount, data in [
+        (stolen, AMOUNT, good),
+        (stolen, AMOUNT, way.data(stolen, by=stranger)),
+        (channel_config(salt=b"\1" * 32), AMOUNT, good),
+        (config, AMOUNT + 1, good),
+        (config, AMOUNT - 1, good),
+        (config, AMOUNT, way.data(config, by=stranger)),
+    ]:
+        with expect_error(way.not_signed):
+            settlement.deposit(named, amount, way.collector.address, data, sender=stranger.address)
     assert token.balanceOf(config.payer) == 2 * AMOUNT
 
 
-def test_erc3009__holds_the_times_of_the_authorization(
+def test_deposit__is_in_time_at_the_last_second_and_late_after_it(
+    way: Way,
     settlement: Any,
-    token: Any,
-    erc3009_collector: Any,
     config: Any,
-    data_3009: Any,
+    payer: LocalAccount,
+    give: Any,
     now: Any,
     expect_error: Any,
-    assert_deposited: Any,
+    assert_moved: Any,
+) -> None:
+    give(way, config.payer, AMOUNT)
+    address, last = way.collector.address, now()
+    with expect_error(*way.expired(last - 1)):
+        settlement.deposit(config, AMOUNT, address, way.data(config, by=payer, deadline=last - 1))
+    settlement.deposit(config, AMOUNT, address, way.data(config, by=payer, deadline=last))
+    assert_moved(way, config, AMOUNT, left=0)
+
+
+def test_deposit__refuses_more_than_the_payer_has(
+    way: Way, settlement: Any, token: Any, config: Any, payer: Any, give: Any, expect_error: Any
+) -> None:
+    give(way, config.payer, AMOUNT)
+    token.transfer(config.receiver, 1, sender=config.payer)
+    error = ("ERC20InsufficientBalance(address,uint256,uint256)", config.payer, AMOUNT - 1, AMOUNT)
+    with expect_error(*error):
+        settlement.deposit(config, AMOUNT, way.collector.address, way.data(config, by=payer))
+
+
+def test_deposit__refuses_a_pull_that_a_fee_made_short(
+    pulling: Way,
+    settlement: Any,
+    awkward_token: Any,
+    channel_config: Any,
+    payer: LocalAccount,
+    give: Any,
+    expect_error: Any,
+) -> None:
+    config = channel_config(token=awkward_token.address)
+    give(pulling, config.payer, AMOUNT, awkward_token)
+    awkward_token.setFee(1)
+    with expect_error("DepositCollectionFailed()"):
+        data = pulling.data(config, by=payer)
+        settlement.deposit(config, AMOUNT, pulling.collector.address, data)
+    assert awkward_token.balanceOf(config.payer) == AMOUNT
+
+
+# ---------------------------------------------------------------- a permit on the way
+
+
+@pytest.fixture
+def tokens(token: Any, awkward_token: Any) -> dict[str, Any]:
+    return {"token": token, "awkward_token": awkward_token}
+
+
+@pytest.fixture
+def sign_permit(token: Any, payer: LocalAccount) -> Callable[..., bytes]:
+    """`sign_permit(way)`: an EIP-2612 permit for the way's spender, as collectors take it."""
+
+    def make(way: Way, amount: int = AMOUNT, by: LocalAccount = payer) -> bytes:
+        assert way.spender is not None
+        values = (payer.address, way.spender.address, amount, 0, LATE)
+        signed = sign_typed(by, token, {"name": "Test USD", "version": "1"}, "Permit", *values)
+        return encode(
+            ["uint256", "uint256", "uint8", "uint256", "uint256"],
+            [amount, LATE, signed.v, signed.r, signed.s],
+        )
+
+    return make
+
+
+def test_permit__gives_the_allowance_on_the_way(
+    pulling: Way,
+    settlement: Any,
+    token: Any,
+    config: Any,
+    payer: LocalAccount,
+    sign_permit: Any,
+    events: Any,
+    assert_moved: Any,
 ) -> None:
     token.mint(config.payer, AMOUNT)
-    with expect_error("AuthorizationExpired()"):
-        settlement.deposit(
-            config, AMOUNT, erc3009_collector.address, data_3009(config, before=now())
-        )
-    with expect_error("AuthorizationNotYetValid()"):
-        settlement.deposit(
-            config, AMOUNT, erc3009_collector.address, data_3009(config, after=now())
-        )
-    data = data_3009(config, after=now() - 1, before=now() + 1)
-    settlement.deposit(config, AMOUNT, erc3009_collector.address, data)
-    assert_deposited(config, AMOUNT, left=0, collector=erc3009_collector)
+    data = pulling.data(config, by=payer, permit=sign_permit(pulling))
+    settlement.deposit(config, AMOUNT, pulling.collector.address, data)
+    assert events(settlement, of=pulling.collector) == []
+    assert_moved(pulling, config, AMOUNT, left=0)
+    assert token.allowance(config.payer, pulling.spender.address) == 0
 
 
-def test_erc3009__cannot_be_taken_by_another_settlement(
-    deploy: Any,
+def test_permit__used_by_somebody_first_does_not_stop_the_deposit(
+    pulling: Way,
     settlement: Any,
     token: Any,
-    erc3009_collector: Any,
     config: Any,
-    data_3009: Any,
+    payer: LocalAccount,
+    stranger: LocalAccount,
+    sign_permit: Any,
+    events: Any,
+    assert_moved: Any,
+) -> None:
+    token.mint(config.payer, AMOUNT)
+    permit = sign_permit(pulling)
+    proof = permit[95], permit[96:128], permit[128:160]
+    token.permit(
+        payer.address, pulling.spender.address, AMOUNT, LATE, *proof, sender=stranger.address
+    )
+    data = pulling.data(config, by=payer, permit=permit)
+    settlement.deposit(config, AMOUNT, pulling.collector.address, data)
+    error = keccak(text="InvalidSignature()")[:4]
+    assert events(settlement, of=pulling.collector) == [
+        (
+            "EIP2612PermitFailedWithData",
+            {"token": token.address, "owner": config.payer, "data": error},
+        )
+    ]
+    assert_moved(pulling, config, AMOUNT, left=0)
+
+
+def test_permit__of_another_amount_is_refused(
+    pulling: Way,
+    settlement: Any,
+    token: Any,
+    config: Any,
+    payer: LocalAccount,
+    sign_permit: Any,
+    expect_error: Any,
+) -> None:
+    token.mint(config.payer, 2 * AMOUNT)
+    for amount in (AMOUNT - 1, AMOUNT + 1):
+        data = pulling.data(config, by=payer, permit=sign_permit(pulling, amount))
+        with expect_error("Permit2612AmountMismatch()"):
+            settlement.deposit(config, AMOUNT, pulling.collector.address, data)
+
+
+def test_permit__that_fails_without_an_allowance_moves_nothing(
+    pulling: Way,
+    settlement: Any,
+    token: Any,
+    config: Any,
+    payer: LocalAccount,
+    stranger: LocalAccount,
+    sign_permit: Any,
     expect_error: Any,
 ) -> None:
     token.mint(config.payer, AMOUNT)
-    other = deploy("BatchSettlement.vy")
-    with expect_error("OnlyX402BatchSettlement()"):
-        other.deposit(config, AMOUNT, erc3009_collector.address, data_3009(config))
+    data = pulling.data(config, by=payer, permit=sign_permit(pulling, by=stranger))
+    error = "ERC20InsufficientAllowance(address,uint256,uint256)"
+    with expect_error(error, pulling.spender.address, 0, AMOUNT):
+        settlement.deposit(config, AMOUNT, pulling.collector.address, data)
+    assert token.balanceOf(config.payer) == AMOUNT
 
 
-def test_erc3009__refuses_more_than_the_payer_has(
+@pytest.mark.parametrize("token_name", ["token", "awkward_token"])
+def test_permit__is_not_consent_to_a_deposit(
+    token_name: str,
+    tokens: dict[str, Any],
+    by_allowance: Way,
     settlement: Any,
-    token: Any,
-    erc3009_collector: Any,
-    config: Any,
-    data_3009: Any,
-    expect_error: Any,
-) -> None:
-    token.mint(config.payer, AMOUNT - 1)
-    with expect_error(
-        "ERC20InsufficientBalance(address,uint256,uint256)", config.payer, AMOUNT - 1, AMOUNT
-    ):
-        settlement.deposit(config, AMOUNT, erc3009_collector.address, data_3009(config))
-
-
-# ---------------------------------------------------------------- Permit2
-
-
-def test_permit2__moves_the_signed_amount_straight_into_the_channel(
-    settlement: Any,
-    token: Any,
-    permit2: Any,
-    permit2_collector: Any,
-    permit2_payer: LocalAccount,
-    config: Any,
-    data_permit2: Any,
-    stranger: LocalAccount,
-    events: Any,
-    assert_deposited: Any,
-) -> None:
-    settlement.deposit(
-        config, AMOUNT, permit2_collector.address, data_permit2(config), sender=stranger.address
-    )
-    assert events(settlement, of=token) == [
-        ("Transfer", {"sender": config.payer, "receiver": settlement.address, "value": AMOUNT})
-    ]
-    assert events(settlement, of=permit2_collector) == []
-    assert_deposited(config, AMOUNT, left=AMOUNT, collector=permit2_collector)
-    assert permit2.nonceBitmap(config.payer, NONCE // 256) == 1 << (NONCE % 256)
-
-
-def test_permit2__takes_a_contract_wallet_as_payer(
-    settlement: Any,
-    token: Any,
-    permit2: Any,
-    permit2_collector: Any,
     channel_config: Any,
-    data_permit2: Any,
-    fund: Any,
-    wallet: Any,
-    wallet_owner: LocalAccount,
     stranger: LocalAccount,
-    expect_error: Any,
-    assert_deposited: Any,
-) -> None:
-    config = channel_config(payer=wallet.address)
-    fund(token, wallet.address, AMOUNT, permit2)
-    with expect_error("InvalidContractSignature()"):
-        settlement.deposit(
-            config, AMOUNT, permit2_collector.address, data_permit2(config, by=stranger)
-        )
-    settlement.deposit(
-        config, AMOUNT, permit2_collector.address, data_permit2(config, by=wallet_owner)
-    )
-    assert_deposited(config, AMOUNT, left=0, collector=permit2_collector)
-
-
-def test_permit2__refuses_the_same_nonce_twice(
-    settlement: Any,
-    permit2_collector: Any,
-    permit2_payer: LocalAccount,
-    config: Any,
-    data_permit2: Any,
-    expect_error: Any,
-    assert_deposited: Any,
-) -> None:
-    settlement.deposit(config, AMOUNT, permit2_collector.address, data_permit2(config))
-    with expect_error("InvalidNonce()"):
-        settlement.deposit(config, AMOUNT, permit2_collector.address, data_permit2(config))
-    settlement.deposit(config, AMOUNT, permit2_collector.address, data_permit2(config, nonce=0))
-    assert_deposited(config, 2 * AMOUNT, left=0, collector=permit2_collector)
-
-
-def test_permit2__refuses_what_was_not_signed(
-    settlement: Any,
-    token: Any,
-    permit2_collector: Any,
-    permit2_payer: LocalAccount,
-    channel_config: Any,
-    data_permit2: Any,
-    stranger: LocalAccount,
+    sign_permit: Any,
+    give: Any,
     expect_error: Any,
 ) -> None:
-    config = channel_config()
+    # The awkward token swallows any permit, so that a forged one seems to succeed.
+    token = tokens[token_name]
     stolen = channel_config(
-        payerAuthorizer=stranger.address,
-        receiver=stranger.address,
-        receiverAuthorizer=stranger.address,
+        payerAuthorizer=stranger.address, receiver=stranger.address, token=token.address
     )
-    refused = [
-        (stolen, AMOUNT, data_permit2(config)),
-        (channel_config(salt=b"\1" * 32), AMOUNT, data_permit2(config)),
-        (config, AMOUNT + 1, data_permit2(config)),
-        (config, AMOUNT - 1, data_permit2(config)),
-        (config, AMOUNT, data_permit2(config, spender=stranger)),
-        (config, AMOUNT, data_permit2(config, by=stranger)),
-    ]
-    for named, amount, data in refused:
-        with expect_error("InvalidSigner()"):
-            settlement.deposit(named, amount, permit2_collector.address, data)
-    assert token.balanceOf(config.payer) == 2 * AMOUNT
-
-
-def test_permit2__holds_the_deadline_to_the_second(
-    settlement: Any,
-    permit2_collector: Any,
-    permit2_payer: LocalAccount,
-    config: Any,
-    data_permit2: Any,
-    now: Any,
-    expect_error: Any,
-    assert_deposited: Any,
-) -> None:
-    with expect_error("SignatureExpired(uint256)", now() - 1):
-        settlement.deposit(
-            config, AMOUNT, permit2_collector.address, data_permit2(config, deadline=now() - 1)
-        )
-    settlement.deposit(
-        config, AMOUNT, permit2_collector.address, data_permit2(config, deadline=now())
-    )
-    assert_deposited(config, AMOUNT, left=AMOUNT, collector=permit2_collector)
-
-
-# ---------------------------------------------------------------- allowance
-
-
-def test_allowance__moves_the_signed_amount_straight_into_the_channel(
-    settlement: Any,
-    token: Any,
-    allowance_collector: Any,
-    allowance_payer: LocalAccount,
-    config: Any,
-    data_allowance: Any,
-    stranger: LocalAccount,
-    events: Any,
-    assert_deposited: Any,
-) -> None:
-    settlement.deposit(
-        config, AMOUNT, allowance_collector.address, data_allowance(config), sender=stranger.address
-    )
-    assert events(settlement, of=token) == [
-        ("Transfer", {"sender": config.payer, "receiver": settlement.address, "value": AMOUNT})
-    ]
-    assert_deposited(config, AMOUNT, left=AMOUNT, collector=allowance_collector)
-    assert allowance_collector.isNonceUsed(config.payer, NONCE)
-    assert not allowance_collector.isNonceUsed(config.payer, NONCE + 1)
-
-
-def test_allowance__is_not_consent_to_a_channel_of_a_thief(
-    settlement: Any,
-    token: Any,
-    allowance_collector: Any,
-    allowance_payer: LocalAccount,
-    channel_config: Any,
-    data_allowance: Any,
-    stranger: LocalAccount,
-    expect_error: Any,
-) -> None:
-    config = channel_config()
-    stolen = channel_config(
-        payerAuthorizer=stranger.address,
-        receiver=stranger.address,
-        receiverAuthorizer=stranger.address,
-    )
-    unsigned = encode(["uint256", "uint256", "bytes", "bytes"], [NONCE, LATE, b"", b""])
-    refused = [
-        (stolen, AMOUNT, unsigned),
-        (stolen, AMOUNT, data_allowance(stolen, by=stranger)),
-        (stolen, AMOUNT, data_allowance(config)),
-        (channel_config(salt=b"\1" * 32), AMOUNT, data_allowance(config)),
-        (config, AMOUNT + 1, data_allowance(config)),
-        (config, AMOUNT - 1, data_allowance(config)),
-    ]
-    for named, amount, data in refused:
-        with expect_error("InvalidSignature()"):
-            settlement.deposit(
-                named, amount, allowance_collector.address, data, sender=stranger.address
-            )
-    assert token.balanceOf(config.payer) == 2 * AMOUNT
-
-
-def test_allowance__permit_is_not_consent_either(
-    settlement: Any,
-    token: Any,
-    allowance_collector: Any,
-    channel_config: Any,
-    data_allowance: Any,
-    permit_data: Any,
-    stranger: LocalAccount,
-    expect_error: Any,
-) -> None:
-    stolen = channel_config(payerAuthorizer=stranger.address, receiver=stranger.address)
-    token.mint(stolen.payer, AMOUNT)
-    data = data_allowance(stolen, by=stranger, permit=permit_data(allowance_collector))
+    give(by_allowance, stolen.payer, AMOUNT, token)
+    data = by_allowance.data(stolen, by=stranger, permit=sign_permit(by_allowance))
     with expect_error("InvalidSignature()"):
-        settlement.deposit(stolen, AMOUNT, allowance_collector.address, data)
+        settlement.deposit(stolen, AMOUNT, by_allowance.collector.address, data)
     assert token.balanceOf(stolen.payer) == AMOUNT
 
 
-def test_allowance__takes_a_contract_wallet_as_payer(
+# ---------------------------------------------------------------- one collector's own
+
+
+def test_erc3009__is_not_valid_yet(
+    settlement: Any, token: Any, erc3009: Way, config: Any, now: Any, expect_error: Any
+) -> None:
+    token.mint(config.payer, AMOUNT)
+    data = encode(["uint256", "uint256", "uint256", "bytes"], [now(), LATE, NONCE, b""])
+    with expect_error("AuthorizationNotYetValid()"):
+        settlement.deposit(config, AMOUNT, erc3009.collector.address, data)
+
+
+def test_erc3009__moves_nothing_where_the_token_swallows_the_authorization(
     settlement: Any,
-    token: Any,
-    allowance_collector: Any,
+    awkward_token: Any,
+    erc3009: Way,
     channel_config: Any,
-    data_allowance: Any,
-    fund: Any,
-    wallet: Any,
-    wallet_owner: LocalAccount,
-    stranger: LocalAccount,
+    payer: LocalAccount,
+    give: Any,
     expect_error: Any,
-    assert_deposited: Any,
 ) -> None:
-    config = channel_config(payer=wallet.address)
-    fund(token, wallet.address, AMOUNT, allowance_collector)
-    with expect_error("InvalidSignature()"):
-        settlement.deposit(
-            config, AMOUNT, allowance_collector.address, data_allowance(config, by=stranger)
-        )
-    settlement.deposit(
-        config, AMOUNT, allowance_collector.address, data_allowance(config, by=wallet_owner)
-    )
-    assert_deposited(config, AMOUNT, left=0, collector=allowance_collector)
+    config = channel_config(token=awkward_token.address)
+    give(erc3009, config.payer, AMOUNT, awkward_token)
+    data = erc3009.data(config, by=payer)
+    # The collector has nothing to pass on, and the token says so in either way.
+    with expect_error(None):
+        settlement.deposit(config, AMOUNT, erc3009.collector.address, data)
+    awkward_token.setAnswersFalse(True)
+    with expect_error("SafeERC20FailedOperation(address)", awkward_token.address):
+        settlement.deposit(config, AMOUNT, erc3009.collector.address, data)
+    assert awkward_token.balanceOf(config.payer) == AMOUNT
 
 
-def test_allowance__refuses_the_same_nonce_twice(
-    settlement: Any,
-    allowance_collector: Any,
-    allowance_payer: LocalAccount,
-    config: Any,
-    data_allowance: Any,
-    expect_error: Any,
-    assert_deposited: Any,
+def test_permit2__spends_one_bit(
+    by_permit2: Way, settlement: Any, permit2: Any, config: Any, payer: LocalAccount, give: Any
 ) -> None:
-    settlement.deposit(config, AMOUNT, allowance_collector.address, data_allowance(config))
-    with expect_error("NonceAlreadyUsed()"):
-        settlement.deposit(config, AMOUNT, allowance_collector.address, data_allowance(config))
-    settlement.deposit(config, AMOUNT, allowance_collector.address, data_allowance(config, nonce=0))
-    assert_deposited(config, 2 * AMOUNT, left=0, collector=allowance_collector)
+    give(by_permit2, config.payer, AMOUNT)
+    data = by_permit2.data(config, by=payer)
+    settlement.deposit(config, AMOUNT, by_permit2.collector.address, data)
+    assert permit2.nonceBitmap(config.payer, NONCE // 256) == 1 << (NONCE % 256)
 
 
-def test_allowance__holds_the_deadline_to_the_second(
-    settlement: Any,
-    allowance_collector: Any,
-    allowance_payer: LocalAccount,
-    config: Any,
-    data_allowance: Any,
-    now: Any,
-    expect_error: Any,
-    assert_deposited: Any,
+def test_allowance__spends_one_nonce(
+    by_allowance: Way, settlement: Any, config: Any, payer: LocalAccount, give: Any
 ) -> None:
-    with expect_error("DepositExpired()"):
-        settlement.deposit(
-            config, AMOUNT, allowance_collector.address, data_allowance(config, deadline=now() - 1)
-        )
-    settlement.deposit(
-        config, AMOUNT, allowance_collector.address, data_allowance(config, deadline=now())
-    )
-    assert_deposited(config, AMOUNT, left=AMOUNT, collector=allowance_collector)
+    give(by_allowance, config.payer, AMOUNT)
+    data = by_allowance.data(config, by=payer)
+    collector = by_allowance.collector
+    settlement.deposit(config, AMOUNT, collector.address, data)
+    used = [collector.isNonceUsed(config.payer, NONCE + i) for i in (-1, 0, 1)]
+    assert used == [False, True, False]
 
 
 def test_allowance__digest_is_what_the_payer_signs(
-    allowance_collector: Any,
-    config: Any,
-    channel_id: Any,
-    data_allowance: Any,
-    sign: Any,
-    payer: Any,
+    by_allowance: Way, settlement: Any, config: Any, payer: LocalAccount, sign: Any
 ) -> None:
-    digest = allowance_collector.getDepositDigest(channel_id(config), AMOUNT, NONCE, LATE)
-    signature = sign(payer, digest)
-    assert data_allowance(config) == encode(
-        ["uint256", "uint256", "bytes", "bytes"], [NONCE, LATE, signature, b""]
-    )
+    channel_id = settlement.getChannelId(config)
+    digest = by_allowance.collector.getDepositDigest(channel_id, AMOUNT, NONCE, LATE)
+    fields = [NONCE, LATE, sign(payer, digest), b""]
+    expected = encode(["uint256", "uint256", "bytes", "bytes"], fields)
+    assert by_allowance.data(config, by=payer) == expected
 
 
 def test_allowance__signature_is_void_at_another_collector(
+    by_allowance: Way,
     deploy: Any,
     settlement: Any,
     token: Any,
     config: Any,
-    data_allowance: Any,
+    payer: LocalAccount,
     fund: Any,
     expect_error: Any,
 ) -> None:
     other = deploy("collectors/AllowanceDepositCollector.vy", settlement.address)
     fund(token, config.payer, AMOUNT, other)
     with expect_error("InvalidSignature()"):
-        settlement.deposit(config, AMOUNT, other.address, data_allowance(config))
+        settlement.deposit(config, AMOUNT, other.address, by_allowance.data(config, by=payer))
 
 
 def test_allowance__refuses_a_token_that_answers_false(
+    by_allowance: Way,
     settlement: Any,
     awkward_token: Any,
-    allowance_collector: Any,
     channel_config: Any,
-    data_allowance: Any,
-    fund: Any,
+    payer: LocalAccount,
+    give: Any,
     expect_error: Any,
 ) -> None:
     config = channel_config(token=awkward_token.address)
-    fund(awkward_token, config.payer, AMOUNT, allowance_collector)
+    give(by_allowance, config.payer, AMOUNT, awkward_token)
     awkward_token.setAnswersFalse(True)
+    data = by_allowance.data(config, by=payer)
     with expect_error("SafeERC20FailedOperation(address)", awkward_token.address):
-        settlement.deposit(config, AMOUNT, allowance_collector.address, data_allowance(config))
+        settlement.deposit(config, AMOUNT, by_allowance.collector.address, data)
 
 
-def test_allowance__takes_a_token_that_answers_nothing(
+def test_deposit__takes_a_token_that_answers_nothing(
+    pulling: Way,
     settlement: Any,
     no_return_token: Any,
-    allowance_collector: Any,
     channel_config: Any,
-    channel_id: Any,
-    data_allowance: Any,
-    fund: Any,
+    payer: LocalAccount,
+    give: Any,
 ) -> None:
     config = channel_config(token=no_return_token.address)
-    fund(no_return_token, config.payer, AMOUNT, allowance_collector)
-    settlement.deposit(config, AMOUNT, allowance_collector.address, data_allowance(config))
-    assert settlement.channels(channel_id(config)) == (AMOUNT, 0)
+    give(pulling, config.payer, AMOUNT, no_return_token)
+    data = pulling.data(config, by=payer)
+    settlement.deposit(config, AMOUNT, pulling.collector.address, data)
+    assert settlement.channels(settlement.getChannelId(config)) == (AMOUNT, 0)
     assert no_return_token.balanceOf(settlement.address) == AMOUNT
-
-
-# ---------------------------------------------------------------- short pulls
-
-
-@pytest.mark.parametrize("name", ["permit2_collector", "allowance_collector"])
-def test_deposit__refuses_a_pull_that_a_fee_made_short(
-    name: str,
-    request: Any,
-    settlement: Any,
-    awkward_token: Any,
-    permit2: Any,
-    allowance_collector: Any,
-    permit2_collector: Any,
-    channel_config: Any,
-    data_permit2: Any,
-    data_allowance: Any,
-    fund: Any,
-    expect_error: Any,
-) -> None:
-    config = channel_config(token=awkward_token.address)
-    through_permit2 = name == "permit2_collector"
-    fund(awkward_token, config.payer, AMOUNT, permit2 if through_permit2 else allowance_collector)
-    awkward_token.setFee(1)
-    data = data_permit2(config) if through_permit2 else data_allowance(config)
-    collector = permit2_collector if through_permit2 else allowance_collector
-    with expect_error("DepositCollectionFailed()"):
-        settlement.deposit(config, AMOUNT, collector.address, data)
-    assert awkward_token.balanceOf(config.payer) == AMOUNT
-
-
-# ---------------------------------------------------------------- EIP-2612 on the way
-
-
-@pytest.fixture(params=["permit2", "allowance"])
-def permitting(
-    request: Any,
-    permit2: Any,
-    permit2_collector: Any,
-    data_permit2: Any,
-    allowance_collector: Any,
-    data_allowance: Any,
-) -> tuple[Any, Any, Any]:
-    """Collector, the spender its permit names, and what makes its data."""
-    if request.param == "permit2":
-        return permit2_collector, permit2, data_permit2
-    return allowance_collector, allowance_collector, data_allowance
-
-
-def test_permit__gives_the_allowance_on_the_way(
-    permitting: Any,
-    settlement: Any,
-    token: Any,
-    config: Any,
-    permit_data: Any,
-    events: Any,
-    assert_deposited: Any,
-) -> None:
-    collector, spender, data = permitting
-    token.mint(config.payer, AMOUNT)
-    settlement.deposit(config, AMOUNT, collector.address, data(config, permit=permit_data(spender)))
-    assert events(settlement, of=collector) == []
-    assert_deposited(config, AMOUNT, left=0, collector=collector)
-    assert token.allowance(config.payer, spender.address) == 0
-
-
-def test_permit__used_by_somebody_first_does_not_stop_the_deposit(
-    permitting: Any,
-    settlement: Any,
-    token: Any,
-    config: Any,
-    permit_data: Any,
-    payer: LocalAccount,
-    stranger: LocalAccount,
-    events: Any,
-    assert_deposited: Any,
-) -> None:
-    collector, spender, data = permitting
-    token.mint(config.payer, AMOUNT)
-    permit = permit_data(spender)
-    v, r, s = permit[95], permit[96:128], permit[128:160]
-    token.permit(payer.address, spender.address, AMOUNT, LATE, v, r, s, sender=stranger.address)
-
-    settlement.deposit(config, AMOUNT, collector.address, data(config, permit=permit))
-    assert events(settlement, of=collector) == [
-        (
-            "EIP2612PermitFailedWithData",
-            {
-                "token": token.address,
-                "owner": config.payer,
-                "data": keccak(text="InvalidSignature()")[:4],
-            },
-        )
-    ]
-    assert_deposited(config, AMOUNT, left=0, collector=collector)
-
-
-def test_permit__of_another_amount_is_refused(
-    permitting: Any,
-    settlement: Any,
-    token: Any,
-    config: Any,
-    permit_data: Any,
-    expect_error: Any,
-) -> None:
-    collector, spender, data = permitting
-    token.mint(config.payer, 2 * AMOUNT)
-    for amount in (AMOUNT - 1, AMOUNT + 1):
-        with expect_error("Permit2612AmountMismatch()"):
-            settlement.deposit(
-                config, AMOUNT, collector.address, data(config, permit=permit_data(spender, amount))
-            )
-
-
-def test_permit__that_fails_without_an_allowance_moves_nothing(
-    settlement: Any,
-    token: Any,
-    allowance_collector: Any,
-    config: Any,
-    data_allowance: Any,
-    permit_data: Any,
-    stranger: LocalAccount,
-    expect_error: Any,
-) -> None:
-    token.mint(config.payer, AMOUNT)
-    data = data_allowance(config, permit=permit_data(allowance_collector, by=stranger))
-    with expect_error(
-        "ERC20InsufficientAllowance(address,uint256,uint256)",
-        allowance_collector.address,
-        0,
-        AMOUNT,
-    ):
-        settlement.deposit(config, AMOUNT, allowance_collector.address, data)
-    assert token.balanceOf(config.payer) == AMOUNT
-    assert not allowance_collector.isNonceUsed(config.payer, NONCE)

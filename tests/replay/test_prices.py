@@ -37,8 +37,8 @@ def refused(text: str, decimals: int = 6) -> PriceFileError:
     ("pattern", "hits", "misses"),
     [
         ("/a", ["/a"], ["/", "/a/", "/A", "/ab", "a", ""]),
-        ("/a/*", ["/a/b", "/a/*"], ["/a", "/a/", "/a/b/", "/a/b/c", "/A/b"]),
-        ("/*/b", ["/a/b", "/abc/b"], ["//b", "/b", "/a/a/b"]),
+        ("/a/*", ["/a/b", "/a/*"], ["/a", "/a/", "/a//", "/a/b/", "/a/b/c", "/A/b"]),
+        ("/*/b", ["/a/b", "/abc/b"], ["//b", "///b", "/b", "/a/a/b"]),
         ("/a*", ["/a", "/ab", "/a*"], ["/a/", "/b"]),
         ("/*.html", ["/.html", "/a.html"], ["/a/b.html", "/a.html5", "/a.HTML"]),
         ("/a*b*c", ["/abc", "/a1b2c", "/abbcc"], ["/ab/c", "/acb"]),

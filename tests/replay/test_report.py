@@ -1,7 +1,8 @@
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,15 @@ from rich.console import Console
 
 from farthing.protocol.errors import FarthingError
 from farthing.replay.access_log import Unreadable
-from farthing.replay.report import UNREADABLE_SHOWN, Market, MarketError, ReplayReport, render
+from farthing.replay.report import (
+    PAYPAL_MICROPAYMENTS,
+    UNREADABLE_SHOWN,
+    CardFee,
+    Market,
+    MarketError,
+    ReplayReport,
+    render,
+)
 
 # 1,000 reads at 2 cents, redeemed in one batch; a million gas cost two dollars.
 REPORT = ReplayReport(
@@ -130,6 +139,26 @@ def test_books_balance__amounts_beyond_decimal_precision() -> None:
     assert report.money(huge) == "340,282,366,920,938,463,463,374,607,431,768.211455 TUSD"
 
 
+@pytest.fixture
+def plain_decimals() -> Iterator[None]:
+    """Python's own precision: compilers loaded into the same process raise it."""
+    with localcontext(Context(prec=28)):
+        yield
+
+
+@pytest.mark.usefixtures("plain_decimals")
+def test_costs__exact_beyond_decimal_precision() -> None:
+    huge = replace(REPORT, revenue=2**128 - 1, market=Market(1, Decimal("1.000000000000000001")))
+    assert huge.gas_cost(10**30 + 1) == Decimal(
+        "1000000000000.000001000000000001000000000000000001"
+    )
+    expected = Decimal("16980090109354829326822392910845.2337516045")
+    assert huge.card_cost(CardFee("none", Decimal("4.99"), 0)) == expected
+    assert (
+        str(huge.card_cost(PAYPAL_MICROPAYMENTS)) == "16980090109354829326822392910935.2337516045"
+    )
+
+
 def test_report__is_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         REPORT.lines = 1  # type: ignore[misc]
@@ -210,6 +239,13 @@ def test_render__unreadable_lines() -> None:
     ]
     clean = replace(REPORT, skipped_lines=0, unreadable=())
     assert not any("Skipped" in line for line in shown(clean))
+
+
+def test_render__long_log_text_is_cut_to_one_line() -> None:
+    lines = shown(replace(REPORT, unreadable=(Unreadable(1, "empty line", "a b " * 40),)))
+    at = lines.index("  line 1: empty line")
+    assert lines[at + 1].endswith("\u2026")
+    assert lines[at + 2] == "  and 2 more"
 
 
 def test_render__log_text_is_not_markup() -> None:

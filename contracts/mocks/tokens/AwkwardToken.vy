@@ -5,7 +5,8 @@
 @license MIT
 @notice An ERC-20 that behaves until it is told not to: a fee on every transfer, a false answer, a
         pause, blocked holders, all gas burned, balances that change by themselves, and hooks that
-        call out in the middle of a transfer. Anybody may set anything.
+        call out in the middle of a transfer. Anybody may set anything. Calls it does not know
+        succeed and do nothing, as with some wrapped coins; permits and authorizations are such.
 """
 from ethereum.ercs import IERC20
 
@@ -105,6 +106,11 @@ def approve(spender: address, amount: uint256) -> bool:
     self.allowance[msg.sender][spender] = amount
     log IERC20.Approval(owner=msg.sender, spender=spender, value=amount)
     return True
+
+
+@external
+def __default__():
+    pass
 
 
 @internal

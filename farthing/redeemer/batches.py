@@ -6,7 +6,7 @@ from itertools import islice
 
 from farthing.chain.sender import Sender
 from farthing.chain.settlement import MAX_CLAIMS, Settlement
-from farthing.protocol import VoucherClaim
+from farthing.protocol import InvalidField, VoucherClaim
 from farthing.protocol.signatures import Signer
 
 
@@ -37,9 +37,11 @@ def redeem(
         rows: Rows of a batch, 1 to 100.
         on_batch: Called with a batch's number of rows once it is mined.
 
-    Raises: as `Settlement.claim_with_signature`. Batches before the refused one stand, and are
-        paid out by the next redemption.
+    Raises: InvalidField for ``rows``, and as `Settlement.claim_with_signature`. Batches before
+        the refused one stand, and are paid out by the next redemption.
     """
+    if not 1 <= rows <= MAX_CLAIMS:
+        raise InvalidField("rows", rows, f"must be 1 to {MAX_CLAIMS}")
     batches = gas = paid = 0
     accounts: dict[tuple[str, str], None] = {}
     for batch in _chunks(claims, rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -332,17 +333,8 @@ def test_replay__the_same_on_both_chains(world: World, node_world: World) -> Non
 # ---------------------------------------------------------------- a real log
 
 
-FREE = (".css", ".js", ".mjs", ".map", ".woff", ".woff2", ".ttf", ".otf", ".eot") + (
-    ".png",
-    ".PNG",
-    ".jpg",
-    ".JPG",
-    ".jpeg",
-    ".gif",
-    ".svg",
-    ".webp",
-    ".avif",
-    ".ico",
+FREE = re.compile(
+    r".*\.(css|js|mjs|map|woff2?|ttf|otf|eot|png|PNG|jpe?g|JPG|gif|svg|webp|avif|ico)"
 )
 TENTH = (".xml", ".rss", ".atom", "/feed", "/feed/")
 FIVE = (".pdf", ".epub", ".mp3", ".mp4", ".zip", ".gz")
@@ -350,7 +342,7 @@ FIVE = (".pdf", ".epub", ".mp3", ".mp4", ".zip", ".gz")
 
 def price_by_hand(path: str) -> int:
     """The built-in prices, said another way."""
-    if path in ("/", "/robots.txt") or path.endswith(FREE):
+    if path in ("/", "/robots.txt") or FREE.fullmatch(path):
         return 0
     if path.endswith(TENTH):
         return CENT // 10

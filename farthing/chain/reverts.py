@@ -176,6 +176,21 @@ class ZeroRefund(ContractReverted):
     meaning = "a refund must be at least one unit"
 
 
+class NotARedemption(ContractReverted):
+    signature = "NotARedemption()"
+    meaning = "a signature authorises a call of `redeem` and no other; pass the bytes of one"
+
+
+class NotEnoughGas(ContractReverted):
+    signature = "NotEnoughGas()"
+    meaning = "a redemption needs more gas for its payouts; send it with a higher gas limit"
+
+
+class OnlySelf(ContractReverted):
+    signature = "OnlySelf()"
+    meaning = "only the settlement contract itself calls this; use `redeem` or `settle`"
+
+
 class SafeERC20FailedOperation(ContractReverted):
     signature = "SafeERC20FailedOperation(address)"
     meaning = "the token refused the transfer; look at the token's own rules (paused, blocked)"

@@ -156,6 +156,8 @@ class Settlement:
             raise NotASettlement(self.address, chain_id, "there is no code")
         try:
             answer = self._contract.functions.eip712Domain().call()
+        except FarthingError:
+            raise
         except Exception as error:
             raise NotASettlement(self.address, chain_id, "it has no EIP-712 domain") from error
         _, name, version, domain_chain_id, contract, *_ = answer
@@ -350,7 +352,8 @@ class Settlement:
                 claim_alone.call({"from": Web3.to_checksum_address(claimer)})
             except Exception as refusal:  # every kind becomes a FarthingError
                 found = as_farthing_error(refusal, claimer)
-                if isinstance(found, ContractReverted):
+                # Alone a row can be refused for what the batch was not, and not be the one.
+                if isinstance(found, ContractReverted) and type(found) is type(error):
                     return found.at(row, self._describe(claim))
         return error
 

@@ -114,6 +114,11 @@ class Sender:
             for sent in window:
                 yield self._confirm(sent)
 
+    def forget_nonce(self) -> None:
+        """Asks the node for the account's count before the next transaction: it was changed by
+        somebody else, or the chain was set back."""
+        self._nonce = None
+
     def _send(self, transaction: Transaction) -> tuple[HexBytes, TxParams]:
         try:
             filled = self._fill(transaction)
@@ -125,7 +130,7 @@ class Sender:
             sent = self.w3.eth.send_raw_transaction(signed.raw_transaction)
         except Exception as error:
             # Whether the node counted this nonce is not known any more.
-            self._nonce = None
+            self.forget_nonce()
             refusal = as_farthing_error(error, self.address)
             if isinstance(refusal, NodeUnreachable):
                 # The node may have taken it and died before it said so.

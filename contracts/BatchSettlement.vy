@@ -81,14 +81,16 @@ HAS_SALT: constant(uint256) = 2**89
 HAS_CEILING: constant(uint256) = 2**90
 TOTAL_BITS: constant(uint256) = 2**88 - 1
 
-# The outcome of a row, from the top: start of the channel id (20 bytes), reason (1), new total (11).
-# Reason zero: redeemed. Otherwise skipped, and the total is zero.
+# A redeemed row in the event, from the top: start of the channel id (20 bytes), new total (12).
 ID_BITS: constant(uint256) = (2**160 - 1) * 2**96
-STALE: constant(uint256) = 1 * 2**88
-OVER_CEILING: constant(uint256) = 2 * 2**88
-BAD_SIGNATURE: constant(uint256) = 3 * 2**88
-EMPTY: constant(uint256) = 4 * 2**88
-CONTRACT_PAYER: constant(uint256) = 5 * 2**88
+# Why a row was skipped. Four bits for each row, the first row's lowest, 64 rows in a word.
+STALE: constant(uint256) = 1
+OVER_CEILING: constant(uint256) = 2
+BAD_SIGNATURE: constant(uint256) = 3
+EMPTY: constant(uint256) = 4
+CONTRACT_PAYER: constant(uint256) = 5
+REASON_SIZE: constant(uint256) = 4
+REASONS_IN_WORD: constant(uint256) = 64
 # A signer that no signature recovers to.
 NOBODY: constant(uint256) = max_value(uint256)
 
@@ -306,10 +308,13 @@ def redeem(
         typehash=VOUCHER_TYPEHASH, channelId=empty(bytes32), maxClaimableAmount=0
     )
     next_extra: uint256 = 0
-    redeemed: uint256 = 0
-    outcomes: DynArray[uint256, MAX_ROWS] = []
+    paid: uint256 = 0
+    redeemed: DynArray[uint256, MAX_ROWS] = []
+    skipped: uint256[2] = empty(uint256[2])
+    index: uint256 = max_value(uint256)
 
     for row: IBatchSettlement.Row in rows:
+        index = unsafe_add(index, 1)
         # Read: most payers sign for themselves, up to what is redeemed, in a channel without a salt.
         new_claimed: uint256 = row.head & TOTAL_BITS
         voucher.maxClaimableAmount = new_claimed
@@ -337,16 +342,15 @@ def redeem(
         if channel & LOW_HALF < new_claimed:
             new_claimed = channel & LOW_HALF
         if new_claimed <= channel >> HALF:
-            outcomes.append(
-                (convert(voucher.channelId, uint256) & ID_BITS)
-                | self._why_not_due(row.head & TOTAL_BITS, voucher.maxClaimableAmount, signer, channel >> HALF)
+            skipped[index // REASONS_IN_WORD] |= self._why_not_due(
+                index, row.head & TOTAL_BITS, voucher.maxClaimableAmount, signer, channel >> HALF
             )
             continue
 
         # Verify.
         s: uint256 = row.vs & signatures.S_BITS
         if s > signatures.MAX_S:
-            outcomes.append((convert(voucher.channelId, uint256) & ID_BITS) | BAD_SIGNATURE)
+            skipped[index // REASONS_IN_WORD] |= self._reason(index, BAD_SIGNATURE)
             continue
         if signer != convert(
             ecrecover(
@@ -357,20 +361,20 @@ def redeem(
             ),
             uint256,
         ):
-            outcomes.append((convert(voucher.channelId, uint256) & ID_BITS) | BAD_SIGNATURE)
+            skipped[index // REASONS_IN_WORD] |= self._reason(index, BAD_SIGNATURE)
             continue
 
         # Record. What is claimed stands in the high half; neither sum can pass what was deposited.
         amount: uint256 = unsafe_sub(new_claimed, channel >> HALF)
         self._channels[voucher.channelId] = unsafe_add(channel, amount << HALF)
-        redeemed = unsafe_add(redeemed, amount)
-        outcomes.append((convert(voucher.channelId, uint256) & ID_BITS) | new_claimed)
+        paid = unsafe_add(paid, amount)
+        redeemed.append((convert(voucher.channelId, uint256) & ID_BITS) | new_claimed)
 
     log IBatchSettlement.Redeemed(
-        receiver=terms.receiver, token=terms.token, amount=redeemed, outcomes=outcomes
+        receiver=terms.receiver, token=terms.token, amount=paid, redeemed=redeemed, skipped=skipped
     )
-    if redeemed != 0:
-        self._pay_out(terms.token, terms.receiver, redeemed)
+    if paid != 0:
+        self._pay_out(terms.token, terms.receiver, paid)
 
 
 @external
@@ -658,14 +662,20 @@ def _voucher_signer(payer: uint256, authorizer: uint256) -> uint256:
 
 @internal
 @pure
-def _why_not_due(total: uint256, ceiling: uint256, signer: uint256, claimed: uint256) -> uint256:
+def _why_not_due(index: uint256, total: uint256, ceiling: uint256, signer: uint256, claimed: uint256) -> uint256:
     if signer == NOBODY:
-        return CONTRACT_PAYER
+        return self._reason(index, CONTRACT_PAYER)
     if total > ceiling:
-        return OVER_CEILING
+        return self._reason(index, OVER_CEILING)
     if total <= claimed:
-        return STALE
-    return EMPTY
+        return self._reason(index, STALE)
+    return self._reason(index, EMPTY)
+
+
+@internal
+@pure
+def _reason(index: uint256, reason: uint256) -> uint256:
+    return reason << (index % REASONS_IN_WORD * REASON_SIZE)
 
 
 @internal

@@ -156,21 +156,6 @@ class BatchTooLong(ContractReverted):
     meaning = "a claim has at most 100 rows, a redemption 128; split it"
 
 
-class NotARedemption(ContractReverted):
-    signature = "NotARedemption()"
-    meaning = "the signed call is not a call of `redeem`; sign exactly that"
-
-
-class NotEnoughGas(ContractReverted):
-    signature = "NotEnoughGas()"
-    meaning = "too little gas is left for the payout; send with a higher gas limit"
-
-
-class OnlySelf(ContractReverted):
-    signature = "OnlySelf()"
-    meaning = "only the settlement contract itself calls this; use `redeem`"
-
-
 class DepositCollectionFailed(ContractReverted):
     signature = "DepositCollectionFailed()"
     meaning = "the contract did not receive exactly the deposit; the token may take a fee"
@@ -189,6 +174,21 @@ class InvalidRefundNonce(ContractReverted):
 class ZeroRefund(ContractReverted):
     signature = "ZeroRefund()"
     meaning = "a refund must be at least one unit"
+
+
+class NotARedemption(ContractReverted):
+    signature = "NotARedemption()"
+    meaning = "a signature authorises a call of `redeem` and no other; pass the bytes of one"
+
+
+class NotEnoughGas(ContractReverted):
+    signature = "NotEnoughGas()"
+    meaning = "a redemption needs more gas for its payouts; send it with a higher gas limit"
+
+
+class OnlySelf(ContractReverted):
+    signature = "OnlySelf()"
+    meaning = "only the settlement contract itself calls this; use `redeem` or `settle`"
 
 
 class SafeERC20FailedOperation(ContractReverted):

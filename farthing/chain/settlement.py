@@ -332,7 +332,7 @@ class Settlement:
         credited = sum(e.args["amount"] for e in events if e.name == "PayoutCredited")
         for event in events:
             if event.name == "Redeemed":
-                outcomes = decode_outcomes(event.args["outcomes"])
+                outcomes = decode_outcomes(event.args["redeemed"], event.args["skipped"])
                 return Redeemed(event.args["amount"], credited, outcomes)
         raise NothingRedeemed(receipt["transactionHash"].hex())
 

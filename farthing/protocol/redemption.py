@@ -6,7 +6,7 @@ The layout is specified in ``docs/protocol.md``; the contract's side is ``redeem
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -32,7 +32,8 @@ _PAYER_SHIFT = 96
 _HAS_AUTHORIZER = 1 << 88
 _HAS_SALT = 1 << 89
 _HAS_CEILING = 1 << 90
-_REASON_SHIFT = 88
+_REASON_BITS = 4
+_TOTAL_BITS = 2**96 - 1
 _WORD = 32
 _HEAD_WORDS = 6
 
@@ -87,15 +88,15 @@ class Outcome:
 
     Attributes:
         index: The row's place in the batch, from zero.
-        channel_prefix: First 20 bytes of the channel's id.
         reason: Redeemed, or why it was skipped.
+        channel_prefix: First 20 bytes of the channel's id; empty when skipped.
         total: The channel's new total claimed, in smallest units; zero when skipped.
     """
 
     index: int
-    channel_prefix: bytes
     reason: Reason
-    total: int
+    channel_prefix: bytes = b""
+    total: int = 0
 
 
 @dataclass(frozen=True)
@@ -167,17 +168,28 @@ def redeem_call(terms: Terms, claims: Sequence[VoucherClaim]) -> bytes:
     )
 
 
-def decode_outcomes(words: Iterable[int]) -> list[Outcome]:
-    """The outcomes in a ``Redeemed`` event, one for every row."""
-    return [
-        Outcome(
-            index=index,
-            channel_prefix=(word >> _PAYER_SHIFT).to_bytes(20, "big"),
-            reason=Reason((word >> _REASON_SHIFT) & 0xFF),
-            total=word & MAX_TOTAL,
-        )
-        for index, word in enumerate(words)
-    ]
+def decode_outcomes(redeemed: Sequence[int], skipped: Sequence[int]) -> list[Outcome]:
+    """What a ``Redeemed`` event says of every row, in their order.
+
+    Raises:
+        InvalidField: The event is not of this layout.
+    """
+    bits = sum(word << (_WORD * 8 * place) for place, word in enumerate(skipped))
+    outcomes: list[Outcome] = []
+    words = list(reversed(redeemed))
+    while words or bits:
+        index = len(outcomes)
+        number = bits & (2**_REASON_BITS - 1)
+        bits >>= _REASON_BITS
+        if number not in _SENTENCES or (number == 0 and not words):
+            raise InvalidField("skipped", number, f"is no reason that row {index} can have")
+        if number:
+            outcomes.append(Outcome(index, Reason(number)))
+            continue
+        word = words.pop()
+        prefix = (word >> _PAYER_SHIFT).to_bytes(20, "big")
+        outcomes.append(Outcome(index, Reason.REDEEMED, prefix, word & _TOTAL_BITS))
+    return outcomes
 
 
 def _row(claim: VoucherClaim) -> bytes:

@@ -72,8 +72,8 @@ def redeem(
         claimed, deadlines: For the order of the rows, see `farthing.redeemer.packer.pack`.
         on_batch: Called with a batch's number of rows once it is mined.
 
-    Raises: InvalidField for ``rows``, and as `Settlement.claim_with_signature`. Batches before
-        the refused one stand.
+    Raises: InvalidField for ``rows``, and as `Settlement.claim_with_signature`. Batches before the
+        refused one stand.
     """
     if not 1 <= rows <= MAX_ROWS:
         raise InvalidField("rows", rows, f"must be 1 to {MAX_ROWS}")

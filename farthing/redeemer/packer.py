@@ -7,6 +7,7 @@ from farthing.protocol import (
     MAX_EXTRAS,
     MAX_ROWS,
     Domain,
+    InvalidField,
     Terms,
     VoucherClaim,
     extras_of,
@@ -59,7 +60,12 @@ def pack(
         deadlines: Unix seconds at which a pending withdrawal of a channel can be finalized.
         rows: Rows of a batch at most, 1 to 128.
         gas_target: Gas of a batch's rows at most; a batch has one row whatever it is.
+
+    Raises:
+        InvalidField: ``rows`` is not 1 to 128.
     """
+    if not 1 <= rows <= MAX_ROWS:
+        raise InvalidField("rows", rows, f"must be 1 to {MAX_ROWS}")
     claimed = claimed or {}
     deadlines = deadlines or {}
 
@@ -93,7 +99,7 @@ def _split(
         row_extras = len(extras_of(claim))
         row_gas = good_row_gas(claim)
         full = (
-            len(current) == min(rows, MAX_ROWS)
+            len(current) == rows
             or extras + row_extras > MAX_EXTRAS
             or (gas_target is not None and gas + row_gas > gas_target)
         )

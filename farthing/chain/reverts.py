@@ -156,21 +156,6 @@ class BatchTooLong(ContractReverted):
     meaning = "a claim has at most 100 rows, a redemption 128; split it"
 
 
-class NotARedemption(ContractReverted):
-    signature = "NotARedemption()"
-    meaning = "the signed call is not a call of `redeem`; sign exactly that"
-
-
-class NotEnoughGas(ContractReverted):
-    signature = "NotEnoughGas()"
-    meaning = "too little gas is left for the payout; send with a higher gas limit"
-
-
-class OnlySelf(ContractReverted):
-    signature = "OnlySelf()"
-    meaning = "only the settlement contract itself calls this; use `redeem`"
-
-
 class DepositCollectionFailed(ContractReverted):
     signature = "DepositCollectionFailed()"
     meaning = "the contract did not receive exactly the deposit; the token may take a fee"

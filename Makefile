@@ -47,7 +47,7 @@ artifacts: .venv/with-dev ## Compile the contracts into the package's artifacts
 
 .PHONY: mutate
 mutate: .venv/with-dev ## Mutate the contract and list the mutants no test kills
-	@.venv/bin/python -m tests.mutation
+	@.venv/bin/python tests/mutation/run.py
 
 .PHONY: clean
 clean: ## Remove what the targets installed and what tools left behind

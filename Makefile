@@ -36,6 +36,7 @@ lint: .venv/with-dev ## Ruff, its formatter, and mypy
 .PHONY: bench-gas
 bench-gas: .venv/with-dev node_modules/.stamp ## Measure the gas of every step on anvil
 	@.venv/bin/python -m bench.gas
+	@.venv/bin/python -m bench.gas_table
 
 .PHONY: bench-verify
 bench-verify: .venv/with-dev ## Measure verifying and signing a voucher, beside the x402 package

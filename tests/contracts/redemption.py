@@ -153,6 +153,67 @@ def sign_batch(settlement: Any, call: bytes, by: LocalAccount) -> bytes:
     return bytes(by.unsafe_sign_hash(redemption_digest(settlement, call)).signature)
 
 
+# ---------------------------------------------------------------- deposits by authorization
+
+# Later than any test.
+LATE = 2**48
+
+_RECEIVE_FIELDS = {
+    "from": "address",
+    "to": "address",
+    "value": "uint256",
+    "validAfter": "uint256",
+    "validBefore": "uint256",
+    "nonce": "bytes32",
+}
+
+
+def deposit_nonce(settlement: Any, config: Any, salt: int = 0) -> bytes:
+    """What binds an ERC-3009 authorization to a channel."""
+    return keccak(channel_id(settlement, config) + word(salt))
+
+
+def signed_authorization(
+    settlement: Any,
+    token: Any,
+    config: Any,
+    amount: int,
+    by: LocalAccount,
+    *,
+    valid_after: int = 0,
+    valid_before: int = LATE,
+    salt: int = 0,
+    **other: Any,
+) -> tuple[int, int, int, bytes]:
+    """What `depositWithAuthorization` takes after config and amount, for Test USD.
+
+    `other` fields are signed in place of the right ones.
+    """
+    message = {
+        "from": config.payer,
+        "to": settlement.address,
+        "value": amount,
+        "validAfter": valid_after,
+        "validBefore": valid_before,
+        "nonce": deposit_nonce(settlement, config, salt),
+    } | other
+    signed = by.sign_typed_data(
+        {
+            "name": "Test USD",
+            "version": "1",
+            "chainId": boa.env.evm.patch.chain_id,
+            "verifyingContract": token.address,
+        },
+        {
+            "ReceiveWithAuthorization": [
+                {"name": name, "type": kind} for name, kind in _RECEIVE_FIELDS.items()
+            ]
+        },
+        message,
+    )
+    return valid_after, valid_before, salt, bytes(signed.signature)
+
+
 # ---------------------------------------------------------------- outcomes and events
 
 

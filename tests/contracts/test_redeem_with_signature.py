@@ -1,4 +1,4 @@
-"""Anybody may bring a redemption that the receiver's authorizer signed, exactly as it was signed."""
+"""Anybody may bring a redemption that the receiver's authorizer signed, and no other."""
 
 from __future__ import annotations
 
@@ -332,13 +332,12 @@ def _selectors(settlement):
             return inner
         return f"({','.join(map(kind, field['components']))}){inner.removeprefix('tuple')}"
 
-    return {
-        f"{entry['name']}({','.join(map(kind, entry['inputs']))})": function_signature_to_4byte_selector(
-            f"{entry['name']}({','.join(map(kind, entry['inputs']))})"
-        )
+    signatures = [
+        f"{entry['name']}({','.join(map(kind, entry['inputs']))})"
         for entry in settlement.abi
         if entry["type"] == "function"
-    }
+    ]
+    return {each: function_signature_to_4byte_selector(each) for each in signatures}
 
 
 def test_redeem_with_signature__of_any_other_function_is_refused(

@@ -328,7 +328,7 @@ def payout_case(make, token, awkward_token, stubborn_token, receiver):
         if case in ("hungry", "greedy"):
             made = make(stubborn_token)
             # Near what a payout may spend, so that with a little less it would fail; and above it.
-            stubborn_token.setAppetite({"hungry": 6, "greedy": 9}[case])
+            stubborn_token.setAppetite({"hungry": 7, "greedy": 9}[case])
             return stubborn_token, *made, PAID if case == "hungry" else CREDITED
         made = make(awkward_token)
         refuse = {"blocked": refuse_blocked, "burns gas": refuse_by_burning_gas}[case]

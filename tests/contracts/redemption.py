@@ -153,6 +153,23 @@ def sign_batch(settlement: Any, call: bytes, by: LocalAccount) -> bytes:
     return bytes(by.unsafe_sign_hash(redemption_digest(settlement, call)).signature)
 
 
+def selectors_of(contract: Any) -> dict[str, bytes]:
+    """Four bytes of every external function, by its signature."""
+
+    def kind(field: dict[str, Any]) -> str:
+        name: str = field["type"]
+        if not name.startswith("tuple"):
+            return name
+        return f"({','.join(map(kind, field['components']))}){name.removeprefix('tuple')}"
+
+    signatures = [
+        f"{entry['name']}({','.join(map(kind, entry['inputs']))})"
+        for entry in contract.abi
+        if entry["type"] == "function"
+    ]
+    return {signature: keccak(text=signature)[:4] for signature in signatures}
+
+
 # ---------------------------------------------------------------- deposits by authorization
 
 # Later than any test.

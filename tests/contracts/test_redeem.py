@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
 
 import boa
 import pytest
 from eth_abi import encode
+from eth_account import Account
 from eth_utils import keccak
 from redemption import (
     EMPTY,
@@ -18,6 +21,9 @@ from redemption import (
     outcome,
     pack,
     redeemed,
+    redemption_digest,
+    selectors_of,
+    sign_batch,
     signed_row,
     transfer,
 )
@@ -510,3 +516,74 @@ def test_pack__makes_the_shortest_row(channel_config, payer, payer_authorizer):
     assert row.head == int(payer.address, 16) * 2**96 + 7 * 2**88 + 1
     assert (row.r, row.vs) == (int("11" * 32, 16), 2**255 + int("22" * 32, 16))
     assert row.extras == (int(payer_authorizer.address, 16), int.from_bytes(SALT), 2)
+
+
+# ---------------------------------------------------------------- the specification
+
+
+@pytest.fixture
+def specification():
+    return (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
+
+
+def test_specification__has_the_contract_s_numbers(settlement, specification):
+    besides = [
+        "redeem",
+        "redeemWithSignature",
+        "getRedemptionDigest",
+        "payOut",
+        "depositWithAuthorization",
+        "MAX_ROWS",
+        "MAX_EXTRAS",
+        "REDEMPTION_TYPEHASH",
+    ]
+    selectors = {
+        signature.partition("(")[0]: selector
+        for signature, selector in selectors_of(settlement).items()
+    }
+    for function in besides:
+        assert f"`0x{selectors[function].hex()}`" in specification, function
+    for error in (
+        "NotAuthorizedToClaim",
+        "EmptyBatch",
+        "BatchTooLong",
+        "NotEnoughGas",
+        "NotARedemption",
+        "InvalidSignature",
+    ):
+        assert f"| `{error}()` | `0x{keccak(text=error + '()')[:4].hex()}` |" in specification
+    for event in ("Redeemed(address,address,uint256,uint256[])",
+                  "PayoutCredited(address,address,uint256)"):  # fmt: skip
+        assert keccak(text=event).hex() in specification
+    assert bytes(settlement.REDEMPTION_TYPEHASH()).hex() in specification
+
+
+def test_specification__has_a_true_example(own_config, specification):
+    """Held against the contract by the tests that use the same helpers."""
+    payer, authorizer = (Account.from_key(bytes([byte]) * 32) for byte in (1, 2))
+    contract = SimpleNamespace(address="0x4020074e9dF2ce1deE5A9C1b5c3f541D02a10003")
+    first = own_config._replace(
+        payer=payer.address,
+        payerAuthorizer=payer.address,
+        receiver="0x" + "aa" * 20,
+        receiverAuthorizer=authorizer.address,
+        token="0x" + "cc" * 20,
+    )
+    second = first._replace(salt=b"\x05" * 32)
+    rows = [
+        signed_row(contract, first, 1_000, payer),
+        signed_row(contract, second, 250, payer, 400),
+    ]
+    call = batch(first, rows).call
+
+    printed = specification.partition("```\n07c71965")[2].partition("```")[0]
+    assert call.hex() == "07c71965" + "".join(printed.split())
+    for value in (
+        channel_id(contract, first),
+        channel_id(contract, second),
+        redemption_digest(contract, call),
+        sign_batch(contract, call, authorizer),
+        outcome(channel_id(contract, first), total=1_000).to_bytes(32),
+        outcome(channel_id(contract, second), reason=EMPTY).to_bytes(32),
+    ):
+        assert f"`0x{value.hex()}`" in specification

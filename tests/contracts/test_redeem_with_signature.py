@@ -13,6 +13,7 @@ from redemption import (
     outcome,
     redeemed,
     redemption_digest,
+    selectors_of,
     sign_batch,
     signed_row,
     transfer,
@@ -323,27 +324,10 @@ def test_get_redemption_digest__is_what_is_signed(
 # ---------------------------------------------------------------- no other call to itself
 
 
-def _selectors(settlement):
-    """Every function of the contract and its public constants, by signature."""
-
-    def kind(field):
-        inner = field["type"]
-        if not inner.startswith("tuple"):
-            return inner
-        return f"({','.join(map(kind, field['components']))}){inner.removeprefix('tuple')}"
-
-    signatures = [
-        f"{entry['name']}({','.join(map(kind, entry['inputs']))})"
-        for entry in settlement.abi
-        if entry["type"] == "function"
-    ]
-    return {each: function_signature_to_4byte_selector(each) for each in signatures}
-
-
 def test_redeem_with_signature__of_any_other_function_is_refused(
     settlement, call, receiver_authorizer, stranger, expect_error, assert_untouched
 ):
-    selectors = _selectors(settlement)
+    selectors = selectors_of(settlement)
     assert (
         selectors.pop(
             "redeem((address,address,address,uint40),(uint256,uint256,uint256)[],uint256[])"

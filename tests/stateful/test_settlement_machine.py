@@ -1,0 +1,263 @@
+"""Any order of calls by several payers and receivers leaves books that add up.
+
+After each step the contract and the books of `settlement_books` must agree on everything, and the
+invariants hold. At the end everybody leaves, and the money is where it should be, to the unit.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boa
+from eth_account import Account
+from eth_utils import function_signature_to_4byte_selector, keccak
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from settlement_books import AUTHORIZER, PAYER, RECEIVER, STRANGER, Books, Channel, Row
+
+CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
+ZERO_ADDRESS = "0x" + "00" * 20
+
+
+def account(name: str) -> Any:
+    return Account.from_key(keccak(text=f"farthing state machine: {name}"))
+
+
+PAYERS = [account("payer 0"), account("payer 1")]
+RECEIVERS = [account("receiver 0"), account("receiver 1")]
+SESSION_KEY, AUTHORIZER_KEY, NOBODY = map(account, ("session key", "authorizer", "nobody"))
+
+# payer, receiver, whether a session key signs, delay in seconds
+CHANNELS = [
+    (0, 0, True, 900),
+    (0, 1, True, 900),
+    (1, 0, True, 5_000),
+    (1, 1, False, 900),
+    (0, 0, False, 2_592_000),
+]
+
+# Small amounts meet each other more often than large ones.
+amounts = st.integers(0, 30) | st.sampled_from([100, 1_000, 2**100])
+numbers = st.integers(0, len(CHANNELS) - 1)
+# channel, claimed beyond what is recorded, ceiling beyond that, whether the right key signs
+claims = st.lists(
+    st.tuples(numbers, st.integers(-2, 40), st.integers(-1, 20), st.integers(0, 9).map(bool)),
+    min_size=1,
+    max_size=4,
+)
+# Of roles that are named more often, more are drawn.
+usually = st.sampled_from
+
+
+@cache
+def deployer(path: str) -> Any:
+    return boa.load_partial(str(CONTRACTS / path))
+
+
+class SettlementMachine(RuleBasedStateMachine):
+    @initialize()
+    def open_books(self) -> None:
+        self.anchor = boa.env.anchor()
+        self.anchor.__enter__()
+        self.token = deployer("mocks/TestUSD.vy").deploy()
+        self.collector = deployer("mocks/TestCollector.vy").deploy()
+        self.settlement = deployer("BatchSettlement.vy").deploy()
+        self.books = Books()
+        for payer, receiver, has_session_key, delay in CHANNELS:
+            config = (
+                PAYERS[payer].address,
+                SESSION_KEY.address if has_session_key else ZERO_ADDRESS,
+                RECEIVERS[receiver].address,
+                AUTHORIZER_KEY.address,
+                self.token.address,
+                delay,
+                b"\0" * 32,
+            )
+            signer = SESSION_KEY if has_session_key else PAYERS[payer]
+            channel_id = bytes(self.settlement.getChannelId(config))
+            self.books.channels.append(Channel(config, channel_id, signer))
+        for payer in PAYERS:
+            self.token.approve(self.collector.address, 2**256 - 1, sender=payer.address)
+        self.last_claimed = [0] * len(CHANNELS)
+
+    def teardown(self) -> None:
+        if hasattr(self, "books"):
+            try:
+                self.everybody_leaves()
+            finally:
+                self.anchor.__exit__(None, None, None)
+
+    # ------------------------------------------------------------ helpers
+
+    @property
+    def now(self) -> int:
+        return int(boa.env.evm.patch.timestamp)
+
+    def call(self, error: str | None, function: str, *args: Any, sender: str) -> None:
+        """A call that must succeed, or end with exactly this error."""
+        try:
+            getattr(self.settlement, function)(*args, sender=sender)
+        except boa.BoaError as reverted:
+            selector = function_signature_to_4byte_selector(error) if error else None
+            assert reverted.call_trace.output == selector, function
+        else:
+            assert error is None, f"{function} did not end with {error}"
+
+    def address(self, channel: Channel, role: str) -> str:
+        return {
+            PAYER: channel.payer,
+            RECEIVER: channel.receiver,
+            AUTHORIZER: AUTHORIZER_KEY.address,
+            STRANGER: NOBODY.address,
+        }[role]
+
+    def sign(self, signer: Any, digest: bytes) -> bytes:
+        return bytes(signer.unsafe_sign_hash(digest).signature)
+
+    def encode(self, row: Row) -> tuple[Any, ...]:
+        signer = row.channel.signer if row.good_signature else NOBODY
+        if row.good_signature:
+            row.channel.highest_ceiling = max(row.channel.highest_ceiling, row.ceiling)
+        digest = self.settlement.getVoucherDigest(row.channel.id, row.ceiling)
+        return (row.channel.config, row.ceiling), self.sign(signer, digest), row.total
+
+    def rows(self, batch: list[tuple[int, int, int, bool]]) -> list[Row]:
+        rows = []
+        for number, beyond, headroom, good_signature in batch:
+            channel = self.books.channels[number]
+            total = max(channel.claimed + beyond, 0)
+            rows.append(Row(channel, max(total + headroom, 0), total, good_signature))
+        return rows
+
+    # ------------------------------------------------------------ steps
+
+    @rule(number=numbers, amount=amounts)
+    def deposit(self, number: int, amount: int) -> None:
+        channel = self.books.channels[number]
+        self.token.mint(channel.payer, amount)
+        error = self.books.deposit(channel, amount)
+        collector = self.collector.address
+        sender = NOBODY.address
+        self.call(error, "deposit", channel.config, amount, collector, b"", sender=sender)
+
+    @rule(batch=claims, role=usually([AUTHORIZER, AUTHORIZER, AUTHORIZER, PAYER, STRANGER]))
+    def claim(self, batch: list[tuple[int, int, int, bool]], role: str) -> None:
+        rows = self.rows(batch)
+        encoded = [self.encode(row) for row in rows]
+        sender = self.address(rows[0].channel, role)
+        self.call(self.books.claim(rows, role), "claim", encoded, sender=sender)
+
+    @rule(batch=claims)
+    def claim_as_one_receiver(self, batch: list[tuple[int, int, int, bool]]) -> None:
+        rows = self.rows(batch)
+        receiver = rows[0].channel.receiver
+        rows = [row for row in rows if row.channel.receiver == receiver]
+        encoded = [self.encode(row) for row in rows]
+        self.call(self.books.claim(rows, RECEIVER), "claim", encoded, sender=receiver)
+
+    @rule(batch=claims, signer=usually([AUTHORIZER_KEY, AUTHORIZER_KEY, AUTHORIZER_KEY, NOBODY]))
+    def claim_with_signature(self, batch: list[tuple[int, int, int, bool]], signer: Any) -> None:
+        rows = self.rows(batch)
+        encoded = [self.encode(row) for row in rows]
+        signature = self.sign(signer, self.settlement.getClaimBatchDigest(encoded))
+        honest = signer is AUTHORIZER_KEY
+        error = self.books.claim(rows, AUTHORIZER) if honest else "InvalidSignature()"
+        self.call(error, "claimWithSignature", encoded, signature, sender=NOBODY.address)
+
+    @rule(receiver=usually(RECEIVERS))
+    def settle(self, receiver: Any) -> None:
+        self.books.settle(receiver.address)
+        token = self.token.address
+        self.call(None, "settle", receiver.address, token, sender=NOBODY.address)
+
+    @rule(number=numbers, amount=amounts, role=usually([PAYER, PAYER, PAYER, RECEIVER, STRANGER]))
+    def initiate_withdraw(self, number: int, amount: int, role: str) -> None:
+        channel = self.books.channels[number]
+        error = self.books.initiate(channel, amount, role, self.now)
+        sender = self.address(channel, role)
+        self.call(error, "initiateWithdraw", channel.config, amount, sender=sender)
+
+    @rule(number=numbers, role=usually([PAYER, PAYER, PAYER, RECEIVER, STRANGER]))
+    def finalize_withdraw(self, number: int, role: str) -> None:
+        channel = self.books.channels[number]
+        error = self.books.finalize(channel, role, self.now)
+        sender = self.address(channel, role)
+        self.call(error, "finalizeWithdraw", channel.config, sender=sender)
+
+    @rule(number=numbers, amount=amounts, role=usually([RECEIVER, AUTHORIZER, PAYER, STRANGER]))
+    def refund(self, number: int, amount: int, role: str) -> None:
+        channel = self.books.channels[number]
+        error = self.books.refund(channel, amount, role)
+        sender = self.address(channel, role)
+        self.call(error, "refund", channel.config, amount, sender=sender)
+
+    @rule(number=numbers, amount=amounts, ahead=usually([0, 0, 0, 1]))
+    def refund_with_signature(self, number: int, amount: int, ahead: int) -> None:
+        channel = self.books.channels[number]
+        nonce = channel.refund_nonce + ahead
+        digest = self.settlement.getRefundDigest(channel.id, nonce, amount)
+        signature = self.sign(AUTHORIZER_KEY, digest)
+        error = "InvalidRefundNonce()" if ahead else self.books.refund(channel, amount, AUTHORIZER)
+        args = (channel.config, amount, nonce, signature)
+        self.call(error, "refundWithSignature", *args, sender=NOBODY.address)
+
+    @rule(seconds=usually([1, 899, 900, 4_100, 2_592_000]))
+    def wait(self, seconds: int) -> None:
+        boa.env.time_travel(seconds=seconds)
+
+    # ------------------------------------------------------------ what must hold
+
+    @invariant()
+    def contract_and_books_agree(self) -> None:
+        for channel in self.books.channels:
+            assert self.settlement.channels(channel.id) == (channel.balance, channel.claimed)
+            pending = self.settlement.pendingWithdrawals(channel.id)
+            assert pending == (channel.pending, channel.initiated_at)
+            assert self.settlement.refundNonce(channel.id) == channel.refund_nonce
+        for receiver in RECEIVERS:
+            address = receiver.address
+            expected = (self.books.claimed[address], self.books.settled[address])
+            assert self.settlement.receivers(address, self.token.address) == expected
+            assert self.token.balanceOf(address) == self.books.settled[address]
+
+    @invariant()
+    def contract_holds_what_it_owes(self) -> None:
+        assert self.token.balanceOf(self.settlement.address) == self.books.held
+
+    @invariant()
+    def payer_pays_no_more_than_it_signed_and_deposited(self) -> None:
+        for number, channel in enumerate(self.books.channels):
+            _, claimed = self.settlement.channels(channel.id)
+            assert self.last_claimed[number] <= claimed <= channel.highest_ceiling
+            assert claimed + channel.returned <= channel.deposited
+            self.last_claimed[number] = claimed
+
+    def everybody_leaves(self) -> None:
+        """Payer and receiver need nobody's consent to get out, and nothing stays behind."""
+        boa.env.time_travel(seconds=2_592_000)
+        for number, channel in enumerate(self.books.channels):
+            if channel.initiated_at:
+                self.finalize_withdraw(number, PAYER)
+            if channel.available:
+                self.initiate_withdraw(number, channel.available, PAYER)
+        boa.env.time_travel(seconds=2_592_000)
+        for number, channel in enumerate(self.books.channels):
+            if channel.initiated_at:
+                self.finalize_withdraw(number, PAYER)
+            assert channel.available == 0
+        for receiver in RECEIVERS:
+            self.settle(receiver)
+        self.contract_and_books_agree()
+        assert self.token.balanceOf(self.settlement.address) == 0
+        earned = sum(self.token.balanceOf(receiver.address) for receiver in RECEIVERS)
+        returned = sum(self.token.balanceOf(payer.address) for payer in PAYERS)
+        deposited = sum(channel.deposited for channel in self.books.channels)
+        assert earned == sum(channel.claimed for channel in self.books.channels)
+        assert earned + returned == deposited
+
+
+TestSettlement = SettlementMachine.TestCase
+TestSettlement.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

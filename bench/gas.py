@@ -6,8 +6,9 @@ the token know. `make bench-gas` prints the object and saves it; `tests/gas` run
 and fails when a figure grew.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eth_account import Account
@@ -23,7 +24,17 @@ from farthing.chain.deployment import as_deployment, place_all
 from farthing.chain.sender import Sender
 from farthing.chain.settlement import Settlement
 from farthing.chain.token import Token
-from farthing.protocol import ChannelConfig, DepositAuthorization, Voucher, VoucherClaim, sign
+from farthing.protocol import (
+    ChannelConfig,
+    DepositAuthorization,
+    RedemptionCall,
+    Voucher,
+    VoucherClaim,
+    sign,
+)
+from farthing.redeemer.batches import RELAY_GAS
+from farthing.redeemer.gas import calldata_gas, gas_limit
+from farthing.redeemer.packer import pack
 
 # The official Solidity contract under the same conditions; gas per row where the key says rows.
 OFFICIAL = {
@@ -98,6 +109,15 @@ class Scene:
         balance = hex(10**20)
         self.w3.provider.make_request("anvil_setBalance", [account, balance])  # type: ignore[arg-type]
 
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """What is sent within is undone after."""
+        request = self.w3.provider.make_request
+        snapshot = request("evm_snapshot", [])["result"]  # type: ignore[arg-type]
+        yield
+        request("evm_revert", [snapshot])  # type: ignore[arg-type]
+        self.receiver.forget_nonce()
+
     def wait(self, seconds: int) -> None:
         self.w3.provider.make_request("evm_increaseTime", [seconds])  # type: ignore[arg-type]
         self.w3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
@@ -136,7 +156,8 @@ def measure(w3: Web3) -> dict[str, int]:
         s.deposit(reader)
 
     claim, operator = s.settlement.claim, s.operator
-    totals = iter(range(PRICE, DEPOSIT, PRICE))
+    # Totals of three bytes that are none of them zero, so that calldata always costs the same.
+    totals = (n for n in range(PRICE, DEPOSIT, PRICE) if 0 not in n.to_bytes(3, "big"))
     gas["claim_1_first"] = claim(s.receiver, s.claims([first], next(totals)))["gasUsed"]
     s.settlement.settle(operator, s.receiver.address, s.token.address)
     claim(s.receiver, s.claims(hundred, next(totals)))
@@ -149,6 +170,9 @@ def measure(w3: Web3) -> dict[str, int]:
     gas["claim_with_signature_100"] = per_row(receipt, 100)
     gas["settle"] = s.settlement.settle(operator, s.receiver.address, s.token.address).gas
 
+    gas |= measure_redeem(s, totals)
+    gas |= measure_authorization(s)
+
     s.fund(first.address)
     payer = Sender(w3, first)
     config = s.config(first)
@@ -158,6 +182,61 @@ def measure(w3: Web3) -> dict[str, int]:
     gas["finalize_withdraw"] = s.settlement.finalize_withdraw(payer, config)["gasUsed"]
     receipt = s.settlement.refund(s.receiver, config, DEPOSIT // 4)
     gas["refund_partial"] = receipt["gasUsed"]
+    return gas
+
+
+def measure_redeem(s: Scene, totals: Iterator[int]) -> dict[str, int]:
+    """The packed redemption, payout included; receiver and token know each other."""
+    settlement, gas = s.settlement, {}
+
+    def send(claims: Sequence[VoucherClaim]) -> TxReceipt:
+        (batch,) = pack(claims, settlement.domain).batches
+        return s.receiver.transact(settlement.plan_redeem(batch.call(), gas_limit(batch)))
+
+    for rows in (100, 10, 1):
+        receipt = send(s.claims(s.readers[:rows], next(totals)))
+        gas[f"redeem_{rows}"] = per_row(receipt, rows)
+    (batch,) = pack(s.claims(s.readers[:100], next(totals)), settlement.domain).batches
+    call = batch.call()
+    gas["redeem_calldata_row"] = -(-calldata_gas(call) // 100)
+    signature = sign(s.authorizer, RedemptionCall(call), settlement.domain)
+    limit = gas_limit(batch) + RELAY_GAS
+    relayed = settlement.plan_redeem_with_signature(call, signature, limit)
+    gas["redeem_relayed_100"] = per_row(s.operator.transact(relayed), 100)
+
+    # The same 127 good rows from the same state with and without a bad one, of the kind that costs
+    # the contract most: a signature that has to be recovered to be found wrong.
+    send(s.claims(s.readers, next(totals)))
+    total = next(totals)
+    good = s.claims(s.readers[:127], total)
+    (last,) = s.claims(s.readers[127:], total)
+    forged = replace(last, signature=good[0].signature)
+    with s.undone():
+        without = send(good)["gasUsed"]
+    gas["redeem_bad_row"] = send([*good, forged])["gasUsed"] - without
+    return gas
+
+
+def measure_authorization(s: Scene) -> dict[str, int]:
+    """ERC-3009 straight into escrow."""
+    gas = {}
+    reader = Account.from_key(keccak(text="late reader"))
+    s.operator.transact(s.token.plan_mint([reader.address], 100 * DEPOSIT))
+    for name in ("new", "topup"):
+        config = s.config(reader)
+        s.salt += 1
+        authorization = DepositAuthorization(
+            payer=reader.address,
+            collector=s.settlement.address,
+            amount=DEPOSIT,
+            valid_after=0,
+            valid_before=FOREVER,
+            channel_id=config.channel_id(s.settlement.domain),
+            salt=s.salt,
+        )
+        signature = sign(reader, authorization, s.token.domain)
+        plan = s.settlement.plan_deposit_with_authorization(config, authorization, signature)
+        gas[f"deposit_authorization_{name}"] = s.operator.transact(plan)["gasUsed"]
     return gas
 
 

@@ -40,7 +40,10 @@ MAX_CLAIMS: public(constant(uint256)) = 100
 MAX_CALLS: public(constant(uint256)) = 16
 MAX_CALL_SIZE: constant(uint256) = 4_096
 MAX_RESULT_SIZE: constant(uint256) = 512
-MAX_COLLECTOR_DATA: constant(uint256) = 4_096
+# A payer's signature, of a voucher or of a direct deposit. Longer ones come through a collector, and
+# wallets that make them name a key as payer authorizer.
+MAX_VOUCHER_SIGNATURE: constant(uint256) = 256
+MAX_COLLECTOR_DATA: constant(uint256) = 2_048
 
 MIN_WITHDRAW_DELAY: public(constant(uint40)) = 900
 MAX_WITHDRAW_DELAY: public(constant(uint40)) = 2_592_000
@@ -78,14 +81,16 @@ HAS_SALT: constant(uint256) = 2**89
 HAS_CEILING: constant(uint256) = 2**90
 TOTAL_BITS: constant(uint256) = 2**88 - 1
 
-# The outcome of a row, from the top: start of the channel id (20 bytes), reason (1), new total (11).
-# Reason zero: redeemed. Otherwise skipped, and the total is zero.
+# A redeemed row in the event, from the top: start of the channel id (20 bytes), new total (12).
 ID_BITS: constant(uint256) = (2**160 - 1) * 2**96
-STALE: constant(uint256) = 1 * 2**88
-OVER_CEILING: constant(uint256) = 2 * 2**88
-BAD_SIGNATURE: constant(uint256) = 3 * 2**88
-EMPTY: constant(uint256) = 4 * 2**88
-CONTRACT_PAYER: constant(uint256) = 5 * 2**88
+# Why a row was skipped. Four bits for each row, the first row's lowest, 64 rows in a word.
+STALE: constant(uint256) = 1
+OVER_CEILING: constant(uint256) = 2
+BAD_SIGNATURE: constant(uint256) = 3
+EMPTY: constant(uint256) = 4
+CONTRACT_PAYER: constant(uint256) = 5
+REASON_SIZE: constant(uint256) = 4
+REASONS_IN_WORD: constant(uint256) = 64
 # A signer that no signature recovers to.
 NOBODY: constant(uint256) = max_value(uint256)
 
@@ -119,7 +124,7 @@ interface IERC3009:
         validAfter: uint256,
         validBefore: uint256,
         nonce: bytes32,
-        signature: Bytes[signatures.MAX_SIGNATURE],
+        signature: Bytes[MAX_VOUCHER_SIGNATURE],
     ): nonpayable
 
 
@@ -163,14 +168,15 @@ def deposit(
     self._check_deposit(config, amount)
     if collector == empty(address):
         raw_revert(method_id("InvalidCollector()"))
+    units: uint256 = convert(amount, uint256)
     channel_id: bytes32 = self._channel_id(eip712_domain._separator(), config)
-    self._book_deposit(channel_id, amount)
+    channel: uint256 = self._book_deposit(channel_id, units)
 
-    held: uint256 = staticcall IERC20(config.token).balanceOf(self)
+    held: uint256 = staticcall IERC20(config.token).balanceOf(self, skip_contract_check=True)
     extcall IDepositCollector(collector).collect(
-        config.payer, config.token, convert(amount, uint256), channel_id, collectorData
+        config.payer, config.token, units, channel_id, collectorData
     )
-    self._finish_deposit(channel_id, config, amount, held)
+    self._finish_deposit(channel_id, channel, config, units, held)
 
 
 @external
@@ -181,24 +187,26 @@ def depositWithAuthorization(
     validAfter: uint256,
     validBefore: uint256,
     salt: uint256,
-    signature: Bytes[signatures.MAX_SIGNATURE],
+    signature: Bytes[MAX_VOUCHER_SIGNATURE],
 ):
     self._check_deposit(config, amount)
+    units: uint256 = convert(amount, uint256)
     channel_id: bytes32 = self._channel_id(eip712_domain._separator(), config)
-    self._book_deposit(channel_id, amount)
+    channel: uint256 = self._book_deposit(channel_id, units)
 
-    held: uint256 = staticcall IERC20(config.token).balanceOf(self)
+    held: uint256 = staticcall IERC20(config.token).balanceOf(self, skip_contract_check=True)
     # The nonce names the channel, so nobody can turn the payer's signature to another one.
     extcall IERC3009(config.token).receiveWithAuthorization(
         config.payer,
         self,
-        convert(amount, uint256),
+        units,
         validAfter,
         validBefore,
         keccak256(abi_encode(channel_id, salt)),
         signature,
+        skip_contract_check=True,
     )
-    self._finish_deposit(channel_id, config, amount, held)
+    self._finish_deposit(channel_id, channel, config, units, held)
 
 
 # ---------------------------------------------------------------- claim and settle
@@ -300,10 +308,13 @@ def redeem(
         typehash=VOUCHER_TYPEHASH, channelId=empty(bytes32), maxClaimableAmount=0
     )
     next_extra: uint256 = 0
-    redeemed: uint256 = 0
-    outcomes: DynArray[uint256, MAX_ROWS] = []
+    paid: uint256 = 0
+    redeemed: DynArray[uint256, MAX_ROWS] = []
+    skipped: uint256[2] = empty(uint256[2])
+    index: uint256 = max_value(uint256)
 
     for row: IBatchSettlement.Row in rows:
+        index = unsafe_add(index, 1)
         # Read: most payers sign for themselves, up to what is redeemed, in a channel without a salt.
         new_claimed: uint256 = row.head & TOTAL_BITS
         voucher.maxClaimableAmount = new_claimed
@@ -331,16 +342,15 @@ def redeem(
         if channel & LOW_HALF < new_claimed:
             new_claimed = channel & LOW_HALF
         if new_claimed <= channel >> HALF:
-            outcomes.append(
-                (convert(voucher.channelId, uint256) & ID_BITS)
-                | self._why_not_due(row.head & TOTAL_BITS, voucher.maxClaimableAmount, signer, channel >> HALF)
+            skipped[index // REASONS_IN_WORD] |= self._why_not_due(
+                index, row.head & TOTAL_BITS, voucher.maxClaimableAmount, signer, channel >> HALF
             )
             continue
 
         # Verify.
         s: uint256 = row.vs & signatures.S_BITS
         if s > signatures.MAX_S:
-            outcomes.append((convert(voucher.channelId, uint256) & ID_BITS) | BAD_SIGNATURE)
+            skipped[index // REASONS_IN_WORD] |= self._reason(index, BAD_SIGNATURE)
             continue
         if signer != convert(
             ecrecover(
@@ -351,20 +361,20 @@ def redeem(
             ),
             uint256,
         ):
-            outcomes.append((convert(voucher.channelId, uint256) & ID_BITS) | BAD_SIGNATURE)
+            skipped[index // REASONS_IN_WORD] |= self._reason(index, BAD_SIGNATURE)
             continue
 
         # Record. What is claimed stands in the high half; neither sum can pass what was deposited.
         amount: uint256 = unsafe_sub(new_claimed, channel >> HALF)
         self._channels[voucher.channelId] = unsafe_add(channel, amount << HALF)
-        redeemed = unsafe_add(redeemed, amount)
-        outcomes.append((convert(voucher.channelId, uint256) & ID_BITS) | new_claimed)
+        paid = unsafe_add(paid, amount)
+        redeemed.append((convert(voucher.channelId, uint256) & ID_BITS) | new_claimed)
 
     log IBatchSettlement.Redeemed(
-        receiver=terms.receiver, token=terms.token, amount=redeemed, outcomes=outcomes
+        receiver=terms.receiver, token=terms.token, amount=paid, redeemed=redeemed, skipped=skipped
     )
-    if redeemed != 0:
-        self._pay_out(terms.token, terms.receiver, redeemed)
+    if paid != 0:
+        self._pay_out(terms.token, terms.receiver, paid)
 
 
 @external
@@ -564,29 +574,37 @@ def _check_deposit(config: IBatchSettlement.ChannelConfig, amount: uint128):
 
 
 @internal
-def _book_deposit(channel_id: bytes32, amount: uint128):
+def _book_deposit(channel_id: bytes32, amount: uint256) -> uint256:
+    """
+    @return The channel's books with the deposit in them.
+    """
     channel: uint256 = self._channels[channel_id]
-    new_balance: uint256 = self._low(channel) + convert(amount, uint256)
-    if new_balance > LOW_HALF:
+    if amount > unsafe_sub(LOW_HALF, channel & LOW_HALF):
         raw_revert(method_id("DepositOverflow()"))
-    self._channels[channel_id] = self._pack(new_balance, self._high(channel))
+    channel = unsafe_add(channel, amount)
+    self._channels[channel_id] = channel
+    return channel
 
 
 @internal
 def _finish_deposit(
-    channel_id: bytes32, config: IBatchSettlement.ChannelConfig, amount: uint128, held: uint256
+    channel_id: bytes32,
+    channel: uint256,
+    config: IBatchSettlement.ChannelConfig,
+    amount: uint256,
+    held: uint256,
 ):
-    if staticcall IERC20(config.token).balanceOf(self) != held + convert(amount, uint256):
+    grown: uint256 = staticcall IERC20(config.token).balanceOf(self, skip_contract_check=True)
+    if unsafe_sub(grown, held) != amount:
         raw_revert(method_id("DepositCollectionFailed()"))
-    channel: uint256 = self._channels[channel_id]
     # Nothing was in the channel before, and nothing was ever claimed from it.
-    if channel == convert(amount, uint256):
+    if channel == amount:
         log IBatchSettlement.ChannelCreated(channelId=channel_id, config=config)
     log IBatchSettlement.Deposited(
         channelId=channel_id,
         sender=msg.sender,
-        amount=amount,
-        newBalance=convert(self._low(channel), uint128),
+        amount=convert(amount, uint128),
+        newBalance=convert(channel & LOW_HALF, uint128),
     )
 
 
@@ -644,14 +662,20 @@ def _voucher_signer(payer: uint256, authorizer: uint256) -> uint256:
 
 @internal
 @pure
-def _why_not_due(total: uint256, ceiling: uint256, signer: uint256, claimed: uint256) -> uint256:
+def _why_not_due(index: uint256, total: uint256, ceiling: uint256, signer: uint256, claimed: uint256) -> uint256:
     if signer == NOBODY:
-        return CONTRACT_PAYER
+        return self._reason(index, CONTRACT_PAYER)
     if total > ceiling:
-        return OVER_CEILING
+        return self._reason(index, OVER_CEILING)
     if total <= claimed:
-        return STALE
-    return EMPTY
+        return self._reason(index, STALE)
+    return self._reason(index, EMPTY)
+
+
+@internal
+@pure
+def _reason(index: uint256, reason: uint256) -> uint256:
+    return reason << (index % REASONS_IN_WORD * REASON_SIZE)
 
 
 @internal
@@ -761,13 +785,16 @@ def _is_receiver_side(config: IBatchSettlement.ChannelConfig) -> bool:
 @internal
 @pure
 def _channel_id(domain: bytes32, config: IBatchSettlement.ChannelConfig) -> bytes32:
-    return eip712_domain._digest(domain, keccak256(abi_encode(CHANNEL_CONFIG_TYPEHASH, config)))
+    # Spelled out, as is the voucher's: a call of `_digest` would cost every row some more.
+    return keccak256(concat(0x1901, domain, keccak256(abi_encode(CHANNEL_CONFIG_TYPEHASH, config))))
 
 
 @internal
 @pure
 def _voucher_digest(domain: bytes32, channel_id: bytes32, max_claimable: uint128) -> bytes32:
-    return eip712_domain._digest(domain, keccak256(abi_encode(VOUCHER_TYPEHASH, channel_id, max_claimable)))
+    return keccak256(
+        concat(0x1901, domain, keccak256(abi_encode(VOUCHER_TYPEHASH, channel_id, max_claimable)))
+    )
 
 
 @internal

@@ -1,10 +1,11 @@
 """The `farthing` command: reads options, calls the packages, prints. No logic of its own."""
 
 import json
+import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from web3 import Web3
 
 from farthing.chain.accounts import (
     KEY_VARIABLE,
+    PASSWORD_VARIABLE,
     KeyUnusable,
     account_from_environment,
     account_from_keystore,
@@ -32,6 +34,9 @@ from farthing.replay.run import replay, set_stage
 
 ANVIL_CHAIN_ID = 31_337
 INTERRUPTED = 130
+BUG = 70
+DEBUG_VARIABLE = "FARTHING_DEBUG"
+_DOLLARS = re.compile(rf"([0-9]{{1,30}})(?:\.([0-9]{{1,{TEST_USD_DECIMALS}}}))?")
 
 
 class InvalidDeposit(FarthingError):
@@ -84,9 +89,12 @@ def replay_command(
 
     LOG is a web server's log in common or combined format, plain or gzip; "-" is standard input.
     Every client address is a reader with a key and a channel of its own. On a node given with
-    --rpc the publisher's key comes from --account or from FARTHING_KEY.
+    --rpc the publisher's key comes from --account (its password from FARTHING_PASSWORD, or asked
+    for) or from FARTHING_KEY.
     """
     # Everything a user can get wrong is read before anything is sent to a chain.
+    if rpc is None and (chain_id is not None or account is not None):
+        raise click.UsageError("--chain-id and --account are about a running node: give --rpc too.")
     market = Market.of(gas_price, coin_price)
     amount = _amount(deposit)
     entries = read_log(log)
@@ -121,6 +129,15 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("farthing: interrupted.", err=True)
         sys.exit(INTERRUPTED)
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        click.echo(
+            f"farthing: unexpected {type(error).__name__}: this is a bug; set {DEBUG_VARIABLE}=1 "
+            "to see where it happens, and report that.",
+            err=True,
+        )
+        sys.exit(BUG)
 
 
 @contextmanager
@@ -141,8 +158,10 @@ def _chain(
 
 def _publisher(chain_id: int, keystore: Path | None) -> LocalAccount:
     if keystore is not None:
-        text = f"Password of {keystore}"
-        return account_from_keystore(keystore, click.prompt(text, hide_input=True, err=True))
+        password = os.environ.get(PASSWORD_VARIABLE)
+        if password is None:
+            password = click.prompt(f"Password of {keystore}", hide_input=True, err=True)
+        return account_from_keystore(keystore, password)
     account = account_from_environment()
     if account is not None:
         return account
@@ -156,13 +175,11 @@ def _publisher(chain_id: int, keystore: Path | None) -> LocalAccount:
 
 
 def _amount(text: str) -> int:
-    try:
-        units = Decimal(text).scaleb(TEST_USD_DECIMALS)
-    except InvalidOperation:
-        raise InvalidDeposit(text) from None
-    if not units.is_finite() or units != units.to_integral_value() or not 0 < units < 2**96:
+    digits = _DOLLARS.fullmatch(text)
+    units = int(digits[1] + (digits[2] or "").ljust(TEST_USD_DECIMALS, "0")) if digits else 0
+    if not 0 < units < 2**96:
         raise InvalidDeposit(text)
-    return int(units)
+    return units
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def __init__(settlement: address):
 
 
 @external
-def collect(payer: address, token: address, amount: uint256, channel_id: bytes32, collector_data: Bytes[4_096]):
+def collect(payer: address, token: address, amount: uint256, channel_id: bytes32, collector_data: Bytes[2_048]):
     settlement_only._check_caller()
 
     nonce: uint256 = 0

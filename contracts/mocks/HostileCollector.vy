@@ -38,7 +38,7 @@ def callBack(target: address, data: Bytes[4_096]):
 
 
 @external
-def collect(payer: address, token: address, amount: uint256, channel_id: bytes32, collector_data: Bytes[4_096]):
+def collect(payer: address, token: address, amount: uint256, channel_id: bytes32, collector_data: Bytes[2_048]):
     if not self.idle:
         pulled: uint256 = convert(convert(amount, int256) + self.surplus, uint256)
         assert extcall IERC20(token).transferFrom(payer, msg.sender, pulled, default_return_value=True)

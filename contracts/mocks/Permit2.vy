@@ -102,7 +102,7 @@ def _use_nonce(owner: address, nonce: uint256):
 @view
 def _verify(owner: address, digest: bytes32, signature: Bytes[signatures.MAX_SIGNATURE]):
     if owner.is_contract:
-        if not signatures._is_valid_erc1271(owner, digest, signature):
+        if not signatures._is_valid(owner, digest, signature):
             raw_revert(method_id("InvalidContractSignature()"))
         return
     if len(signature) != signatures.ECDSA_LENGTH:

@@ -14,5 +14,5 @@ implements: IDepositCollector
 
 
 @external
-def collect(payer: address, token: address, amount: uint256, channel_id: bytes32, collector_data: Bytes[4_096]):
+def collect(payer: address, token: address, amount: uint256, channel_id: bytes32, collector_data: Bytes[2_048]):
     assert extcall IERC20(token).transferFrom(payer, msg.sender, amount, default_return_value=True)

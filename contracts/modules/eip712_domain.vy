@@ -53,4 +53,4 @@ def _build(name: String[32], version: String[8]) -> bytes32:
 @internal
 @pure
 def _digest(separator: bytes32, struct_hash: bytes32) -> bytes32:
-    return keccak256(concat(x"1901", separator, struct_hash))
+    return keccak256(concat(0x1901, separator, struct_hash))

@@ -9,14 +9,17 @@
         bytes or the wallet.
 """
 
-# The longest signature a contract wallet may bring. A Safe with fifteen owners or a passkey fits.
-MAX_SIGNATURE: constant(uint256) = 1_024
+# The longest signature a contract wallet may bring. A Safe with eleven owners or a passkey fits.
+MAX_SIGNATURE: constant(uint256) = 768
 # What a wallet may spend on one check: enough for a P-256 signature verified without a precompile.
 ERC1271_GAS: constant(uint256) = 500_000
 # A word that starts with the selector of isValidSignature(bytes32,bytes) and holds nothing else.
 ERC1271_MAGIC: constant(bytes32) = 0x1626ba7e00000000000000000000000000000000000000000000000000000000
 
 ECDSA_LENGTH: constant(uint256) = 65
+# v is the last byte of the word that ends with the signature.
+V_OFFSET: constant(uint256) = ECDSA_LENGTH - 32
+LAST_BYTE: constant(uint256) = 255
 # Half the order of secp256k1. A higher s is the same signature a second time.
 MAX_S: constant(uint256) = 57896044618658097711785492504343953926418782139537452191302581570759080747168
 # EIP-2098: s and, in its top bit that a low s leaves free, v - 27.
@@ -34,8 +37,9 @@ def _recover(digest: bytes32, signature: Bytes[MAX_SIGNATURE]) -> address:
         return empty(address)
     r: uint256 = extract32(signature, 0, output_type=uint256)
     s: uint256 = extract32(signature, 32, output_type=uint256)
-    v: uint256 = convert(slice(signature, 64, 1), uint256)
-    if s > MAX_S or (v != 27 and v != 28):
+    v: uint256 = extract32(signature, V_OFFSET, output_type=uint256) & LAST_BYTE
+    # Below 27 the difference wraps around to a huge number.
+    if s > MAX_S or unsafe_sub(v, 27) > 1:
         return empty(address)
     return ecrecover(digest, v, r, s)
 
@@ -46,18 +50,12 @@ def _is_valid(signer: address, digest: bytes32, signature: Bytes[MAX_SIGNATURE])
     """
     @notice ERC-1271 where the signer has code, ECDSA where it has none.
     """
-    if signer.is_contract:
-        return self._is_valid_erc1271(signer, digest, signature)
-    return signer != empty(address) and self._recover(digest, signature) == signer
-
-
-@internal
-@view
-def _is_valid_erc1271(wallet: address, digest: bytes32, signature: Bytes[MAX_SIGNATURE]) -> bool:
+    if not signer.is_contract:
+        return signer != empty(address) and self._recover(digest, signature) == signer
     success: bool = False
     answer: Bytes[32] = b""
     success, answer = raw_call(
-        wallet,
+        signer,
         abi_encode(digest, signature, method_id=method_id("isValidSignature(bytes32,bytes)")),
         max_outsize=32,
         gas=ERC1271_GAS,

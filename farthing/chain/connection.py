@@ -1,9 +1,11 @@
 """From a URL to a chain one may send money to."""
 
+from typing import Any
+
 from requests.exceptions import RequestException
 from web3 import Web3
-from web3.exceptions import Web3Exception
 from web3.providers import HTTPProvider
+from web3.types import RPCEndpoint, RPCResponse
 
 from farthing.protocol.errors import FarthingError
 
@@ -52,11 +54,33 @@ def connect(url: str, *, chain_id: int | None = None) -> Web3:
     """
     if not url.startswith(("http://", "https://")):
         raise NodeUnreachable(url, "a URL starts with http:// or https://")
-    w3 = Web3(HTTPProvider(url, request_kwargs={"timeout": TIMEOUT_SECONDS}))
+    w3 = Web3(_NodeProvider(url, request_kwargs={"timeout": TIMEOUT_SECONDS}))
+    # A contract must not be able to make us fetch a URL by what it reverts with (EIP-3668).
+    w3.provider.global_ccip_read_enabled = False
     try:
         found = w3.eth.chain_id
-    except (RequestException, Web3Exception, ValueError) as error:
-        raise NodeUnreachable(url, type(error).__name__) from error
+    except FarthingError:
+        raise
+    except Exception as error:  # an answer can be JSON and still be anything
+        raise NodeUnreachable(url, "its answer is not a chain id") from error
+    if type(found) is not int:
+        raise NodeUnreachable(url, "its answer is not a chain id")
     if chain_id is not None and found != chain_id:
         raise WrongChain(chain_id, found)
     return w3
+
+
+class _NodeProvider(HTTPProvider):
+    """Makes one typed error of every way in which a node fails to answer, now or later."""
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        url = str(self.endpoint_uri)
+        try:
+            answer = super().make_request(method, params)
+        except RequestException as error:
+            raise NodeUnreachable(url, type(error).__name__) from error
+        except ValueError as error:
+            raise NodeUnreachable(url, "its answer is not JSON") from error
+        if not isinstance(answer, dict):
+            raise NodeUnreachable(url, "its answer is not JSON-RPC")
+        return answer

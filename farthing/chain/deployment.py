@@ -12,7 +12,7 @@ from web3 import Web3
 from farthing.chain.artifacts import artifact
 from farthing.chain.sender import Sender, Transaction
 from farthing.chain.settlement import Settlement
-from farthing.protocol import PERMIT2
+from farthing.protocol import PERMIT2, values
 from farthing.protocol.errors import FarthingError
 
 # The deployer that stands at the same address on nearly every chain (EIP-2470's successor). Called
@@ -52,7 +52,10 @@ class DeploymentFailed(FarthingError):
 
 @dataclass(frozen=True)
 class Deployment:
-    """Addresses of one chain's contracts; ``token`` is a test dollar, if one was deployed."""
+    """Addresses of one chain's contracts; ``token`` is a test dollar, if one was deployed.
+
+    Raises :class:`~farthing.protocol.errors.InvalidField` for what is not an address.
+    """
 
     chain_id: int
     settlement: str
@@ -60,6 +63,11 @@ class Deployment:
     permit2_collector: str
     allowance_collector: str
     token: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name != "chain_id" and (name, value) != ("token", None):
+                object.__setattr__(self, name, values.non_zero_address(name, value))
 
     def save(self, folder: Path) -> Path:
         """Writes ``<folder>/<chain id>.json`` and returns its path."""
@@ -78,8 +86,10 @@ class Deployment:
         path = folder / f"{chain_id}.json"
         try:
             deployment = cls(**json.loads(path.read_text()))
-        except OSError as error:
+        except FileNotFoundError as error:
             raise DeploymentMissing(path) from error
+        except OSError as error:
+            raise DeploymentMissing(path, "it cannot be read") from error
         except (ValueError, TypeError) as error:
             raise DeploymentMissing(path, "it is not a deployment file") from error
         if deployment.chain_id != chain_id:

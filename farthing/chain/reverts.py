@@ -4,6 +4,7 @@ The four bytes a contract reverts with are the start of the hash of the error's 
 error list of the x402 settlement contract and ``contracts/*.vy``.
 """
 
+import re
 from typing import Any, ClassVar
 
 from eth_abi.abi import decode
@@ -13,6 +14,7 @@ from eth_utils.crypto import keccak
 from farthing.protocol.errors import FarthingError
 
 SELECTOR = 4
+_HEX = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _REASON = keccak(text="Error(string)")[:SELECTOR]
 _PANIC = keccak(text="Panic(uint256)")[:SELECTOR]
 
@@ -151,7 +153,7 @@ class EmptyBatch(ContractReverted):
 
 class BatchTooLong(ContractReverted):
     signature = "BatchTooLong()"
-    meaning = "a batch has at most 100 rows; split it"
+    meaning = "a claim has at most 100 rows, a redemption 128; split it"
 
 
 class DepositCollectionFailed(ContractReverted):
@@ -174,6 +176,21 @@ class ZeroRefund(ContractReverted):
     meaning = "a refund must be at least one unit"
 
 
+class NotARedemption(ContractReverted):
+    signature = "NotARedemption()"
+    meaning = "a signature authorises a call of `redeem` and no other; pass the bytes of one"
+
+
+class NotEnoughGas(ContractReverted):
+    signature = "NotEnoughGas()"
+    meaning = "a redemption needs more gas for its payouts; send it with a higher gas limit"
+
+
+class OnlySelf(ContractReverted):
+    signature = "OnlySelf()"
+    meaning = "only the settlement contract itself calls this; use `redeem` or `settle`"
+
+
 class SafeERC20FailedOperation(ContractReverted):
     signature = "SafeERC20FailedOperation(address)"
     meaning = "the token refused the transfer; look at the token's own rules (paused, blocked)"
@@ -189,6 +206,66 @@ class Permit2612AmountMismatch(ContractReverted):
     meaning = "the permit is not for the deposit's amount; sign one for exactly that"
 
 
+class InvalidX402BatchSettlementAddress(ContractReverted):
+    signature = "InvalidX402BatchSettlementAddress()"
+    meaning = "a collector is deployed with the address of its settlement contract, not with zero"
+
+
+class InvalidPermit2Address(ContractReverted):
+    signature = "InvalidPermit2Address()"
+    meaning = "the Permit2 collector is deployed with the address of Permit2, not with zero"
+
+
+class DepositExpired(ContractReverted):
+    signature = "DepositExpired()"
+    meaning = "the deposit's deadline is over; sign it again with a later one"
+
+
+class NonceAlreadyUsed(ContractReverted):
+    signature = "NonceAlreadyUsed()"
+    meaning = "a deposit with this nonce was made before; sign it again with a fresh one"
+
+
+class AuthorizationNotYetValid(ContractReverted):
+    signature = "AuthorizationNotYetValid()"
+    meaning = "the token's authorization is not valid yet; wait until after `validAfter`"
+
+
+class AuthorizationExpired(ContractReverted):
+    signature = "AuthorizationExpired()"
+    meaning = "the token's authorization has expired; sign one with a later `validBefore`"
+
+
+class AuthorizationUsedOrCanceled(ContractReverted):
+    signature = "AuthorizationUsedOrCanceled()"
+    meaning = "the token's authorization was used or canceled; sign one with another salt"
+
+
+class CallerMustBePayee(ContractReverted):
+    signature = "CallerMustBePayee()"
+    meaning = "only the payee an authorization names may use it; sign it for the collector"
+
+
+class ERC2612ExpiredSignature(ContractReverted):
+    signature = "ERC2612ExpiredSignature(uint256)"
+    meaning = "the permit's deadline is over; sign one with a later deadline"
+
+
+class ERC20InsufficientBalance(ContractReverted):
+    signature = "ERC20InsufficientBalance(address,uint256,uint256)"
+    meaning = "the account holds fewer tokens than the transfer moves; fund it first"
+
+
+class ERC20InsufficientAllowance(ContractReverted):
+    signature = "ERC20InsufficientAllowance(address,uint256,uint256)"
+    meaning = "the allowance is below what the transfer moves; approve or permit more first"
+
+
+class ERC20InvalidReceiver(ContractReverted):
+    signature = "ERC20InvalidReceiver(address)"
+    meaning = "the token does not transfer to that address; name another receiver"
+
+
 def typed_revert(data: bytes) -> ContractReverted:
     """The exception for what a contract reverted with.
 
@@ -201,17 +278,12 @@ def typed_revert(data: bytes) -> ContractReverted:
 
 
 def revert_data(error: BaseException) -> bytes | None:
-    """The revert data in what web3 or eth-tester raised; None when it is not about a revert."""
+    """The revert data in what web3 raised; None when it is not about a revert."""
     found: Any = getattr(error, "data", None)
     if isinstance(found, dict):
-        found = found.get("data", "")
-    if isinstance(found, str) and found.startswith("0x"):
+        found = found.get("data")
+    if isinstance(found, str) and _HEX.fullmatch(found):
         return bytes.fromhex(found[2:])
-    for argument in error.args:
-        if isinstance(argument, bytes):
-            return argument
-        if isinstance(argument, str) and argument.startswith("0x"):
-            return bytes.fromhex(argument[2:])
     return b"" if "revert" in str(error).lower() else None
 
 

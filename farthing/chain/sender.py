@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 from eth_typing import BlockNumber
 from hexbytes import HexBytes
-from requests.exceptions import RequestException
 from web3 import Web3
-from web3.exceptions import Web3Exception
+from web3.exceptions import TimeExhausted
 from web3.types import Nonce, TxParams, TxReceipt, Wei
 
+from farthing.chain.connection import NodeUnreachable
 from farthing.chain.reverts import revert_data, typed_revert
 from farthing.protocol.errors import FarthingError
 
@@ -53,16 +53,16 @@ class TransactionRefused(FarthingError):
 
 
 class TransactionLost(FarthingError):
-    """No receipt came in time. The transaction may still be mined; its hash tells.
+    """A transaction was sent and no receipt came. It may be mined, or still be; its hash tells.
 
     Attributes:
         hash: The transaction's hash.
     """
 
-    def __init__(self, transaction: HexBytes) -> None:
+    def __init__(self, transaction: HexBytes, reason: str) -> None:
         self.hash = transaction
         super().__init__(
-            f"no receipt for transaction {transaction.to_0x_hex()} within {RECEIPT_SECONDS} s: "
+            f"no receipt came for transaction {transaction.to_0x_hex()} ({reason.rstrip('.')}): "
             "look it up before you send again."
         )
 
@@ -114,15 +114,28 @@ class Sender:
             for sent in window:
                 yield self._confirm(sent)
 
+    def forget_nonce(self) -> None:
+        """Asks the node for the account's count before the next transaction: it was changed by
+        somebody else, or the chain was set back."""
+        self._nonce = None
+
     def _send(self, transaction: Transaction) -> tuple[HexBytes, TxParams]:
         try:
             filled = self._fill(transaction)
             signed = self.account.sign_transaction(filled)
+        except Exception as error:
+            self._nonce = None
+            raise as_farthing_error(error, self.address) from error
+        try:
             sent = self.w3.eth.send_raw_transaction(signed.raw_transaction)
         except Exception as error:
             # Whether the node counted this nonce is not known any more.
-            self._nonce = None
-            raise as_farthing_error(error, self.address) from error
+            self.forget_nonce()
+            refusal = as_farthing_error(error, self.address)
+            if isinstance(refusal, NodeUnreachable):
+                # The node may have taken it and died before it said so.
+                raise TransactionLost(signed.hash, str(refusal)) from error
+            raise refusal from error
         self._nonce = filled["nonce"] + 1
         return sent, filled
 
@@ -153,8 +166,13 @@ class Sender:
             receipt = self.w3.eth.wait_for_transaction_receipt(
                 transaction_hash, timeout=RECEIPT_SECONDS, poll_latency=POLL_SECONDS
             )
-        except (Web3Exception, RequestException) as error:
-            raise TransactionLost(transaction_hash) from error
+        except TimeExhausted as error:
+            reason = f"waited {RECEIPT_SECONDS} s"
+            raise TransactionLost(transaction_hash, reason) from error
+        except Exception as error:  # whatever it is, the transaction is out
+            raise TransactionLost(transaction_hash, _words(error)) from error
+        if not {"status", "gasUsed", "logs"} <= receipt.keys():
+            raise TransactionLost(transaction_hash, "the node's receipt is not complete")
         if receipt["status"] != 1:
             raise self._reason(filled, receipt)
         return receipt
@@ -166,7 +184,12 @@ class Sender:
         try:
             self.w3.eth.call(again, BlockNumber(receipt["blockNumber"] - 1))
         except Exception as error:  # every kind becomes one of ours
-            return as_farthing_error(error, self.address)
+            found = as_farthing_error(error, self.address)
+            out_of_gas = receipt["gasUsed"] == filled["gas"]
+            if out_of_gas and isinstance(found, TransactionRefused):
+                # Every node has other words for it.
+                return TransactionRefused(self.address, f"it ran out of its {filled['gas']:,} gas")
+            return found
         return TransactionRefused(self.address, "it failed in its block but would succeed now")
 
 
@@ -179,7 +202,8 @@ def as_farthing_error(error: Exception, sender: str) -> FarthingError:
 
 
 def _words(error: Exception) -> str:
-    first = error.args[0] if error.args else error
-    if isinstance(first, dict):
-        first = first.get("message", first)
-    return str(first)
+    """The node's own words where it said any, on one line."""
+    response: Any = getattr(error, "rpc_response", None) or {}
+    answered = response.get("error")
+    words = answered.get("message") if isinstance(answered, dict) else None
+    return " ".join(str(words or error or type(error).__name__).split())

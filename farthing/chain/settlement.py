@@ -2,17 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from eth_typing import ChecksumAddress
 from web3 import Web3
+from web3.exceptions import BadFunctionCallOutput
 from web3.types import TxReceipt
 
 from farthing.chain.artifacts import artifact
 from farthing.chain.events import Event, read_events
 from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import Sender, Transaction, as_farthing_error
-from farthing.protocol import ChannelConfig, ClaimBatch, Domain, VoucherClaim, sign
+from farthing.protocol import (
+    MAX_ROWS,
+    ChannelConfig,
+    ClaimBatch,
+    DepositAuthorization,
+    Domain,
+    Outcome,
+    VoucherClaim,
+    decode_outcomes,
+    sign,
+)
 from farthing.protocol.domain import DOMAIN_NAME, DOMAIN_VERSION
 from farthing.protocol.errors import FarthingError
 from farthing.protocol.signatures import Signer
@@ -91,6 +103,35 @@ class Settled:
     gas: int
 
 
+@dataclass(frozen=True)
+class Redeemed:
+    """What a redemption did, in smallest units.
+
+    Attributes:
+        amount: What the redeemed rows added up to.
+        credited: What of it the token refused to pay out; it waits for `Settlement.settle`.
+        outcomes: What became of each row, in their order.
+    """
+
+    amount: int
+    credited: int
+    outcomes: list[Outcome]
+
+
+class NothingRedeemed(FarthingError):
+    """A transaction that should have redeemed has no redemption in its receipt.
+
+    Attributes:
+        transaction: Its hash.
+    """
+
+    def __init__(self, transaction: str) -> None:
+        self.transaction = transaction
+        super().__init__(
+            f"transaction {transaction} redeemed nothing: check the settlement contract's address."
+        )
+
+
 class Settlement:
     """One deployed settlement contract.
 
@@ -115,6 +156,8 @@ class Settlement:
             raise NotASettlement(self.address, chain_id, "there is no code")
         try:
             answer = self._contract.functions.eip712Domain().call()
+        except FarthingError:
+            raise
         except Exception as error:
             raise NotASettlement(self.address, chain_id, "it has no EIP-712 domain") from error
         _, name, version, domain_chain_id, contract, *_ = answer
@@ -241,6 +284,58 @@ class Settlement:
         arguments = (config.as_tuple(), amount, nonce, signature)
         return sender.transact(self._transaction("refundWithSignature", *arguments))
 
+    # ------------------------------------------------------------ Farthing's extension
+
+    @cached_property
+    def has_redeem(self) -> bool:
+        """Whether the contract has the packed redemption; the official x402 contract has not."""
+        try:
+            rows: int = self._contract.functions.MAX_ROWS().call()
+        except Exception as error:
+            if isinstance(as_farthing_error(error, self.address), ContractReverted):
+                return False
+            if isinstance(error, BadFunctionCallOutput):
+                return False
+            raise as_farthing_error(error, self.address) from error
+        return rows == MAX_ROWS
+
+    def plan_deposit_with_authorization(
+        self, config: ChannelConfig, authorization: DepositAuthorization, signature: bytes
+    ) -> Transaction:
+        """An ERC-3009 deposit straight into escrow: the authorization's payee is this contract."""
+        return self._transaction(
+            "depositWithAuthorization",
+            config.as_tuple(),
+            authorization.amount,
+            authorization.valid_after,
+            authorization.valid_before,
+            authorization.salt,
+            signature,
+            gas=DEPOSIT_GAS,
+        )
+
+    def plan_redeem(self, call: bytes, gas: int) -> Transaction:
+        """A redemption sent by the receiver or its authorizer; see `redeem_call`."""
+        return Transaction(self.address, call, gas)
+
+    def plan_redeem_with_signature(self, call: bytes, signature: bytes, gas: int) -> Transaction:
+        """A redemption that anybody sends, with the authorizer's signature over its call."""
+        return self._transaction("redeemWithSignature", call, signature, gas=gas)
+
+    def redeemed(self, receipt: TxReceipt) -> Redeemed:
+        """What a redemption did, by the contract's own events.
+
+        Raises:
+            NothingRedeemed: The receipt has no redemption of this contract.
+        """
+        events = self.events(receipt)
+        credited = sum(e.args["amount"] for e in events if e.name == "PayoutCredited")
+        for event in events:
+            if event.name == "Redeemed":
+                outcomes = decode_outcomes(event.args["redeemed"], event.args["skipped"])
+                return Redeemed(event.args["amount"], credited, outcomes)
+        raise NothingRedeemed(receipt["transactionHash"].hex())
+
     # ------------------------------------------------------------ internal
 
     def _transaction(self, function: str, *arguments: Any, gas: int | None = None) -> Transaction:
@@ -257,7 +352,8 @@ class Settlement:
                 claim_alone.call({"from": Web3.to_checksum_address(claimer)})
             except Exception as refusal:  # every kind becomes a FarthingError
                 found = as_farthing_error(refusal, claimer)
-                if isinstance(found, ContractReverted):
+                # Alone a row can be refused for what the batch was not, and not be the one.
+                if isinstance(found, ContractReverted) and type(found) is type(error):
                     return found.at(row, self._describe(claim))
         return error
 

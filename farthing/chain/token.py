@@ -48,6 +48,8 @@ class Token:
             self.decimals: int = self._contract.functions.decimals().call()
             name = self._contract.functions.name().call()
             version = self._contract.functions.version().call()
+        except FarthingError:
+            raise
         except Exception as error:
             raise NotAToken(self.address) from error
         self.domain = TokenDomain(name, version, w3.eth.chain_id, self.address)

@@ -18,6 +18,18 @@ from farthing.protocol.errors import (
     SigningFailed,
 )
 from farthing.protocol.messages import ClaimBatch, ClaimEntry, Refund, Voucher, VoucherClaim
+from farthing.protocol.redemption import (
+    MAX_EXTRAS,
+    MAX_ROWS,
+    Outcome,
+    Reason,
+    RedemptionCall,
+    Terms,
+    decode_outcomes,
+    extras_of,
+    is_packable,
+    redeem_call,
+)
 from farthing.protocol.signatures import (
     Signer,
     is_payer_signature,
@@ -28,13 +40,17 @@ from farthing.protocol.signatures import (
 from farthing.protocol.typed_data import SigningDomain, TypedMessage
 from farthing.protocol.values import (
     MAX_SIGNATURE,
+    MAX_VOUCHER_SIGNATURE,
     MAX_WITHDRAW_DELAY,
     MIN_WITHDRAW_DELAY,
     ZERO_ADDRESS,
 )
 
 __all__ = [
+    "MAX_EXTRAS",
+    "MAX_ROWS",
     "MAX_SIGNATURE",
+    "MAX_VOUCHER_SIGNATURE",
     "MAX_WITHDRAW_DELAY",
     "MIN_WITHDRAW_DELAY",
     "PERMIT2",
@@ -50,19 +66,27 @@ __all__ = [
     "Domain",
     "FarthingError",
     "InvalidField",
+    "Outcome",
     "Permit",
     "Permit2Deposit",
     "Permit2Domain",
+    "Reason",
+    "RedemptionCall",
     "Refund",
     "Signer",
     "SigningDomain",
     "SigningFailed",
+    "Terms",
     "TokenDomain",
     "TypedMessage",
     "Voucher",
     "VoucherClaim",
+    "decode_outcomes",
+    "extras_of",
+    "is_packable",
     "is_payer_signature",
     "is_valid_signature",
     "recover",
+    "redeem_call",
     "sign",
 ]

@@ -117,7 +117,7 @@ class VoucherClaim:
     """One row of a claim: the voucher with its signature, and how much of it is taken.
 
     ``max_claimable_amount`` and ``total_claimed`` are cumulative, in the token's smallest unit;
-    the total is at most the ceiling. ``signature`` is at most 1,024 bytes, of any form: a contract
+    the total is at most the ceiling. ``signature`` is at most 256 bytes, of any form: a contract
     wallet defines its own. Raises :class:`~farthing.protocol.errors.InvalidField`.
     """
 
@@ -130,7 +130,8 @@ class VoucherClaim:
         if not isinstance(self.channel, ChannelConfig):
             raise InvalidField("channel", self.channel, "must be a ChannelConfig")
         ceiling = values.uint128("max_claimable_amount", self.max_claimable_amount)
-        signature = values.signature_bytes("signature", self.signature)
+        longest = values.MAX_VOUCHER_SIGNATURE
+        signature = values.signature_bytes("signature", self.signature, longest)
         object.__setattr__(self, "signature", signature)
         if values.uint128("total_claimed", self.total_claimed) > ceiling:
             raise InvalidField(

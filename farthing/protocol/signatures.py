@@ -110,6 +110,13 @@ def _number(part: int | bytes) -> int:
 # ---------------------------------------------------------------- checking
 
 
+def is_strict(signature: bytes) -> bool:
+    """Whether a signature has the one form the contract takes: 65 bytes, v 27 or 28, a low s."""
+    return (
+        len(signature) == _ECDSA_LENGTH and signature[64] in (27, 28) and signature[32:64] <= _LOW_S
+    )
+
+
 def recover(digest: bytes, signature: bytes) -> str | None:
     """Who signed ``digest``, with checksum; ``None`` for every signature that is not a strict one.
 
@@ -168,6 +175,8 @@ def is_payer_signature(
     if config.payer_authorizer != values.ZERO_ADDRESS:
         values.bytes32("digest", digest)
         return _is_signed_by(config.payer_authorizer, digest, signature)
+    if len(signature) > values.MAX_VOUCHER_SIGNATURE:
+        return False
     return is_valid_signature(
         config.payer,
         digest,
@@ -184,14 +193,11 @@ def _is_signed_by(address: str, digest: bytes, signature: bytes) -> bool:
 
 def _recover(digest: bytes, signature: bytes) -> bytes | None:
     """The signer's 20 bytes, by the contract's rules; ``digest`` is checked by the caller."""
-    if len(signature) != _ECDSA_LENGTH:
-        return None
-    v = signature[64]
-    if v not in (27, 28) or signature[32:64] > _LOW_S:
+    if not is_strict(signature):
         return None
     try:
         key = PublicKey.from_signature_and_message(
-            signature[:64] + bytes((v - 27,)), digest, hasher=None
+            signature[:64] + bytes((signature[64] - 27,)), digest, hasher=None
         )
     except ValueError:
         # r or s is zero or not below the order, or r is not on the curve: ecrecover's zero address.

@@ -18,8 +18,9 @@ ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
 # Bounds of a channel's withdraw delay in seconds, as the contract has them.
 MIN_WITHDRAW_DELAY = 900
 MAX_WITHDRAW_DELAY = 2_592_000
-# The longest signature the contract takes, in bytes.
-MAX_SIGNATURE = 1_024
+# The longest signature the contract takes from a receiver authorizer, and for a voucher, in bytes.
+MAX_SIGNATURE = 768
+MAX_VOUCHER_SIGNATURE = 256
 
 # For `fullmatch`: a `$` would let a newline through.
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
@@ -63,10 +64,10 @@ def bytes32_from_hex(field: str, value: object) -> bytes:
     return bytes.fromhex(value[2:])
 
 
-def signature_bytes(field: str, value: object) -> bytes:
-    """A signature the contract would look at: bytes, at most 1,024 of them."""
-    if not isinstance(value, bytes) or len(value) > MAX_SIGNATURE:
-        raise InvalidField(field, value, f"must be at most {MAX_SIGNATURE} bytes")
+def signature_bytes(field: str, value: object, longest: int = MAX_SIGNATURE) -> bytes:
+    """A signature the contract would look at: bytes, at most ``longest`` of them."""
+    if not isinstance(value, bytes) or len(value) > longest:
+        raise InvalidField(field, value, f"must be at most {longest} bytes")
     return value if type(value) is bytes else bytes(value)
 
 

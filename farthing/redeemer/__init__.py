@@ -1,5 +1,7 @@
 """From vouchers to money: what a receiver holds, redeemed in batches."""
 
-from farthing.redeemer.batches import Redemption, redeem
+from farthing.redeemer.batches import Redemption, Skipped, redeem
+from farthing.redeemer.gas import Prediction, predict
+from farthing.redeemer.packer import Batch, Packed, pack
 
-__all__ = ["Redemption", "redeem"]
+__all__ = ["Batch", "Packed", "Prediction", "Redemption", "Skipped", "pack", "predict", "redeem"]

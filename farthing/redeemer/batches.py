@@ -1,22 +1,51 @@
 """Redeems a receiver's latest vouchers, one batch after another, and pays them out."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from farthing.chain.sender import Sender
 from farthing.chain.settlement import MAX_CLAIMS, Settlement
-from farthing.protocol import VoucherClaim
+from farthing.protocol import (
+    MAX_ROWS,
+    InvalidField,
+    Reason,
+    RedemptionCall,
+    VoucherClaim,
+    sign,
+)
 from farthing.protocol.signatures import Signer
+from farthing.redeemer.gas import calldata_gas, gas_limit
+from farthing.redeemer.packer import Batch, pack
+
+# What relaying adds to a redemption: the authorizer's signature and the call within the call.
+RELAY_GAS = 100_000
 
 
 @dataclass(frozen=True)
-class Redemption:
-    """What a redemption did: batches sent, gas of all its transactions, smallest units paid out."""
+class Skipped:
+    """A voucher that was not redeemed, and why."""
 
-    batches: int
-    gas: int
-    paid: int
+    claim: VoucherClaim
+    reason: Reason
+
+
+@dataclass
+class Redemption:
+    """What a redemption did.
+
+    Attributes:
+        batches: Batches sent.
+        gas: Of all its transactions.
+        paid: Smallest units paid out to receivers, by the contract's own events.
+        credited: Smallest units a token refused to pay out; they wait for `settle`.
+        skipped: Vouchers that brought nothing, with the reason.
+    """
+
+    batches: int = 0
+    gas: int = 0
+    paid: int = 0
+    credited: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
 
 
 def redeem(
@@ -25,38 +54,86 @@ def redeem(
     authorizer: Signer,
     claims: Iterable[VoucherClaim],
     *,
-    rows: int = MAX_CLAIMS,
+    rows: int = MAX_ROWS,
+    claimed: Mapping[bytes, int] | None = None,
+    deadlines: Mapping[bytes, int] | None = None,
     on_batch: Callable[[int], None] = lambda rows: None,
 ) -> Redemption:
-    """Claims vouchers of one receiver authorizer and settles every receiver and token in them.
+    """Redeems vouchers of one receiver authorizer.
+
+    In packed rows where the contract has them, which the contract is asked. What does not fit in
+    a packed row, and everything at the official contract, is claimed row by row and settled.
 
     Args:
         sender: Pays the gas; needs no rights of its own.
-        authorizer: The receiver authorizer of all claims; signs every batch.
+        authorizer: The receiver authorizer of all claims. It signs what ``sender`` may not do.
         claims: The latest voucher of each channel.
-        rows: Rows of a batch, 1 to 100.
+        rows: Rows of a packed batch at most, 1 to 128.
+        claimed, deadlines: For the order of the rows, see `farthing.redeemer.packer.pack`.
         on_batch: Called with a batch's number of rows once it is mined.
 
-    Raises: as `Settlement.claim_with_signature`. Batches before the refused one stand, and are
-        paid out by the next redemption.
+    Raises: InvalidField for ``rows``, and as `Settlement.claim_with_signature`. Batches before the
+        refused one stand.
     """
-    batches = gas = paid = 0
-    accounts: dict[tuple[str, str], None] = {}
-    for batch in _chunks(claims, rows):
+    if not 1 <= rows <= MAX_ROWS:
+        raise InvalidField("rows", rows, f"must be 1 to {MAX_ROWS}")
+    done = Redemption()
+    if settlement.has_redeem:
+        packed = pack(claims, settlement.domain, claimed=claimed, deadlines=deadlines, rows=rows)
+        to_claim = packed.to_claim
+        for batch in packed.batches:
+            to_claim += _redeem(settlement, sender, authorizer, batch, done)
+            on_batch(len(batch.claims))
+    else:
+        to_claim = list(claims)
+    _claim_and_settle(settlement, sender, authorizer, to_claim, done, on_batch)
+    return done
+
+
+def _redeem(
+    settlement: Settlement, sender: Sender, authorizer: Signer, batch: Batch, done: Redemption
+) -> list[VoucherClaim]:
+    """Sends one packed batch. Returns the rows that have to be claimed instead."""
+    call, gas = batch.call(), gas_limit(batch)
+    if sender.address in (batch.terms.receiver, batch.terms.receiver_authorizer):
+        transaction = settlement.plan_redeem(call, gas)
+    else:
+        signature = sign(authorizer, RedemptionCall(call), settlement.domain)
+        gas += RELAY_GAS + calldata_gas(signature)
+        transaction = settlement.plan_redeem_with_signature(call, signature, gas)
+    receipt = sender.transact(transaction)
+    redeemed = settlement.redeemed(receipt)
+    done.batches += 1
+    done.gas += receipt["gasUsed"]
+    done.paid += redeemed.amount - redeemed.credited
+    done.credited += redeemed.credited
+    to_claim = []
+    for outcome in redeemed.outcomes:
+        claim = batch.claims[outcome.index]
+        if outcome.reason is Reason.CONTRACT_PAYER:
+            to_claim.append(claim)
+        elif outcome.reason is not Reason.REDEEMED:
+            done.skipped.append(Skipped(claim, outcome.reason))
+    return to_claim
+
+
+def _claim_and_settle(
+    settlement: Settlement,
+    sender: Sender,
+    authorizer: Signer,
+    claims: Sequence[VoucherClaim],
+    done: Redemption,
+    on_batch: Callable[[int], None],
+) -> None:
+    for start in range(0, len(claims), MAX_CLAIMS):
+        batch = claims[start : start + MAX_CLAIMS]
         signature = settlement.sign_claims(authorizer, batch)
         receipt = settlement.claim_with_signature(sender, batch, signature)
-        batches += 1
-        gas += receipt["gasUsed"]
-        accounts.update({(row.channel.receiver, row.channel.token): None for row in batch})
+        done.batches += 1
+        done.gas += receipt["gasUsed"]
         on_batch(len(batch))
+    accounts = dict.fromkeys((claim.channel.receiver, claim.channel.token) for claim in claims)
     for receiver, token in accounts:
         settled = settlement.settle(sender, receiver, token)
-        gas += settled.gas
-        paid += settled.amount
-    return Redemption(batches, gas, paid)
-
-
-def _chunks(claims: Iterable[VoucherClaim], size: int) -> Iterator[Sequence[VoucherClaim]]:
-    remaining = iter(claims)
-    while chunk := list(islice(remaining, size)):
-        yield chunk
+        done.gas += settled.gas
+        done.paid += settled.amount

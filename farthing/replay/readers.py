@@ -21,14 +21,17 @@ class VoucherRejected(FarthingError):
 
 @dataclass(frozen=True)
 class Terms:
-    """What all readers' channels share: the publisher, its token, and where the escrow stands."""
+    """What all readers' channels share: the publisher, its token, and where the escrow stands.
+
+    ``run`` tells replays on one chain apart: readers of another run are other payers.
+    """
 
     domain: Domain
     receiver: str
     receiver_authorizer: str
     token: str
     withdraw_delay: int
-    salt: bytes
+    run: int
 
 
 class Reader:
@@ -36,7 +39,8 @@ class Reader:
 
     def __init__(self, client: str, terms: Terms) -> None:
         # Whoever has the log could derive these keys. They only ever hold the test dollar.
-        self.account: LocalAccount = Account.from_key(keccak(text=f"farthing reader {client}"))
+        secret = keccak(text=f"farthing replay {terms.run} reader {client}")
+        self.account: LocalAccount = Account.from_key(secret)
         self.client = client
         self.channel = ChannelConfig(
             payer=self.account.address,
@@ -45,7 +49,7 @@ class Reader:
             receiver_authorizer=terms.receiver_authorizer,
             token=terms.token,
             withdraw_delay=terms.withdraw_delay,
-            salt=terms.salt,
+            salt=bytes(32),
         )
         self.channel_id = self.channel.channel_id(terms.domain)
         self.domain = terms.domain

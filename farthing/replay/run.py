@@ -1,7 +1,7 @@
 """The main job on real input: from an access log to redeemed escrow, with the books proven."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
@@ -152,16 +152,16 @@ class Wealth:
 
 
 def _terms(stage: Stage) -> Terms:
-    # Channels of an earlier replay on the same chain are left alone: the publisher has sent
-    # transactions since, so its count is a salt that was not used before.
-    count = stage.w3.eth.get_transaction_count(stage.publisher.address)
+    # Readers of an earlier replay on the same chain are left alone: the publisher has sent
+    # transactions since, so its count names a run that was not there before.
+    run = stage.w3.eth.get_transaction_count(stage.publisher.address)
     return Terms(
         domain=stage.settlement.domain,
         receiver=stage.publisher.address,
         receiver_authorizer=stage.authorizer.address,
         token=stage.token.address,
         withdraw_delay=WITHDRAW_DELAY,
-        salt=count.to_bytes(32, "big"),
+        run=run,
     )
 
 
@@ -197,17 +197,12 @@ def _mint(stage: Stage, readers: Readers, amount: int, progress: Progress) -> No
 
 
 def _deposits(stage: Stage, reader: Reader, deposit: int) -> list[Transaction]:
-    return [
-        stage.settlement.plan_deposit(reader.channel, deposit, stage.collector, data)
-        for data in _authorizations(stage, reader, deposit)
-    ]
-
-
-def _authorizations(stage: Stage, reader: Reader, deposit: int) -> Iterator[bytes]:
+    direct = stage.settlement.has_redeem
+    transactions = []
     for salt in range(-(-reader.charged // deposit)):
         authorization = DepositAuthorization(
             payer=reader.account.address,
-            collector=stage.collector,
+            collector=stage.settlement.address if direct else stage.collector,
             amount=deposit,
             valid_after=0,
             valid_before=NEVER,
@@ -215,7 +210,16 @@ def _authorizations(stage: Stage, reader: Reader, deposit: int) -> Iterator[byte
             salt=salt,
         )
         signature = sign(reader.account, authorization, stage.token.domain)
-        yield authorization.collector_data(signature)
+        transactions.append(
+            stage.settlement.plan_deposit_with_authorization(
+                reader.channel, authorization, signature
+            )
+            if direct
+            else stage.settlement.plan_deposit(
+                reader.channel, deposit, stage.collector, authorization.collector_data(signature)
+            )
+        )
+    return transactions
 
 
 def _send(stage: Stage, deposits: list[Transaction], progress: Progress) -> int:

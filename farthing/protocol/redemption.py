@@ -1,0 +1,210 @@
+"""Farthing's packed redemption: rows, the call that carries them, and the outcome of each.
+
+The layout is specified in ``docs/protocol.md``; the contract's side is ``redeem`` in
+``contracts/BatchSettlement.vy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from eth_hash.auto import keccak
+
+from farthing.protocol.channel import ChannelConfig
+from farthing.protocol.errors import InvalidField
+from farthing.protocol.messages import VoucherClaim
+from farthing.protocol.signatures import is_strict
+from farthing.protocol.typed_data import StructType, TypedMessage
+
+# Rows of one redemption, and words its rows keep their rarer parts in.
+MAX_ROWS = 128
+MAX_EXTRAS = 128
+# A packed row has eleven bytes for its total.
+MAX_TOTAL = 2**88 - 1
+
+REDEEM_SELECTOR = keccak(
+    b"redeem((address,address,address,uint40),(uint256,uint256,uint256)[],uint256[])"
+)[:4]
+
+_PAYER_SHIFT = 96
+_HAS_AUTHORIZER = 1 << 88
+_HAS_SALT = 1 << 89
+_HAS_CEILING = 1 << 90
+_REASON_BITS = 4
+_TOTAL_BITS = 2**96 - 1
+_WORD = 32
+_HEAD_WORDS = 6
+
+REDEMPTION = StructType("Redemption(bytes call)")
+
+
+class Reason(IntEnum):
+    """What became of a row. Everything but ``REDEEMED`` means: skipped, nothing was moved."""
+
+    REDEEMED = 0
+    STALE = 1
+    OVER_CEILING = 2
+    BAD_SIGNATURE = 3
+    EMPTY = 4
+    CONTRACT_PAYER = 5
+
+    def sentence(self) -> str:
+        """The reason in words."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Reason.REDEEMED: "redeemed",
+    Reason.STALE: "stale: as much or more was claimed before",
+    Reason.OVER_CEILING: "over the ceiling: more than the voucher promises",
+    Reason.BAD_SIGNATURE: "bad signature: not the channel's payer or payer authorizer",
+    Reason.EMPTY: "empty: the channel is unknown, or nothing is left in it",
+    Reason.CONTRACT_PAYER: "the payer is a contract and has no authorizer: claim it instead",
+}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all channels of one redemption share. Raises `InvalidField` as `ChannelConfig` does."""
+
+    receiver: str
+    receiver_authorizer: str
+    token: str
+    withdraw_delay: int
+
+    @classmethod
+    def of(cls, channel: ChannelConfig) -> Terms:
+        """The terms a channel was opened on."""
+        return cls(
+            channel.receiver, channel.receiver_authorizer, channel.token, channel.withdraw_delay
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one row.
+
+    Attributes:
+        index: The row's place in the batch, from zero.
+        reason: Redeemed, or why it was skipped.
+        channel_prefix: First 20 bytes of the channel's id; empty when skipped.
+        total: The channel's new total claimed, in smallest units; zero when skipped.
+    """
+
+    index: int
+    reason: Reason
+    channel_prefix: bytes = b""
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class RedemptionCall(TypedMessage):
+    """The call of ``redeem`` that an authorizer signs, so that anybody may send it."""
+
+    call: bytes
+
+    def struct_hash(self) -> bytes:
+        return REDEMPTION.hash(keccak(self.call))
+
+
+def is_packable(claim: VoucherClaim) -> bool:
+    """Whether a claim has a place in a packed row.
+
+    It needs a strict ECDSA signature and a total below 2**88 smallest units. What has none is
+    claimed with ``claim`` or ``claimWithSignature``.
+    """
+    return claim.total_claimed <= MAX_TOTAL and is_strict(claim.signature)
+
+
+def extras_of(claim: VoucherClaim) -> list[int]:
+    """The words a claim's row adds to the extras: authorizer, salt, ceiling, where they differ
+    from the payer, zero and the total."""
+    channel = claim.channel
+    extras = []
+    if channel.payer_authorizer != channel.payer:
+        extras.append(int(channel.payer_authorizer, 16))
+    if any(channel.salt):
+        extras.append(int.from_bytes(channel.salt, "big"))
+    if claim.max_claimable_amount != claim.total_claimed:
+        extras.append(claim.max_claimable_amount)
+    return extras
+
+
+def redeem_call(terms: Terms, claims: Sequence[VoucherClaim]) -> bytes:
+    """The call data of ``redeem`` for these claims, in their order.
+
+    Raises:
+        InvalidField: A claim is not of these terms or not packable, or there are none or too many.
+    """
+    if not 1 <= len(claims) <= MAX_ROWS:
+        raise InvalidField("claims", claims, f"must be 1 to {MAX_ROWS} rows, not {len(claims)}")
+    rows = bytearray()
+    extras: list[int] = []
+    for claim in claims:
+        if Terms.of(claim.channel) != terms:
+            raise InvalidField("claims", claim, "must all be of the redemption's terms")
+        if not is_packable(claim):
+            raise InvalidField("claims", claim, "must be packable; claim this one instead")
+        rows += _row(claim)
+        extras += extras_of(claim)
+    if len(extras) > MAX_EXTRAS:
+        raise InvalidField("claims", claims, f"need {len(extras)} extras of {MAX_EXTRAS}; split")
+    return b"".join(
+        (
+            REDEEM_SELECTOR,
+            _word(int(terms.receiver, 16)),
+            _word(int(terms.receiver_authorizer, 16)),
+            _word(int(terms.token, 16)),
+            _word(terms.withdraw_delay),
+            _word(_HEAD_WORDS * _WORD),
+            _word((_HEAD_WORDS + 1) * _WORD + len(rows)),
+            _word(len(claims)),
+            rows,
+            _word(len(extras)),
+            *map(_word, extras),
+        )
+    )
+
+
+def decode_outcomes(redeemed: Sequence[int], skipped: Sequence[int]) -> list[Outcome]:
+    """What a ``Redeemed`` event says of every row, in their order.
+
+    Raises:
+        InvalidField: The event is not of this layout.
+    """
+    bits = sum(word << (_WORD * 8 * place) for place, word in enumerate(skipped))
+    outcomes: list[Outcome] = []
+    words = list(reversed(redeemed))
+    while words or bits:
+        index = len(outcomes)
+        number = bits & (2**_REASON_BITS - 1)
+        bits >>= _REASON_BITS
+        if number not in _SENTENCES or (number == 0 and not words):
+            raise InvalidField("skipped", number, f"is no reason that row {index} can have")
+        if number:
+            outcomes.append(Outcome(index, Reason(number)))
+            continue
+        word = words.pop()
+        prefix = (word >> _PAYER_SHIFT).to_bytes(20, "big")
+        outcomes.append(Outcome(index, Reason.REDEEMED, prefix, word & _TOTAL_BITS))
+    return outcomes
+
+
+def _row(claim: VoucherClaim) -> bytes:
+    channel = claim.channel
+    head = int(channel.payer, 16) << _PAYER_SHIFT | claim.total_claimed
+    if channel.payer_authorizer != channel.payer:
+        head |= _HAS_AUTHORIZER
+    if any(channel.salt):
+        head |= _HAS_SALT
+    if claim.max_claimable_amount != claim.total_claimed:
+        head |= _HAS_CEILING
+    r, s, v = claim.signature[:32], claim.signature[32:64], claim.signature[64]
+    # EIP-2098: a low s leaves its top bit free, and v - 27 goes there.
+    return _word(head) + r + bytes((s[0] | (v - 27) << 7,)) + s[1:]
+
+
+def _word(value: int) -> bytes:
+    return value.to_bytes(_WORD, "big")

@@ -1,0 +1,58 @@
+"""Chains that tests share: deployed once, and taken back to that state after every test.
+
+Contract tests have their own, on titanoboa; these are behind web3, as users have them.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from web3 import Web3
+
+from farthing.chain.anvil import ANVIL_KEYS, anvil
+from farthing.chain.connection import connect
+from farthing.chain.in_process import in_process_chain
+from tests.escrow_world import World
+
+
+@pytest.fixture(scope="session")
+def deployed_world() -> World:
+    return World.build(*in_process_chain())
+
+
+@pytest.fixture
+def world(deployed_world: World) -> Iterator[World]:
+    """The in-process chain with everything deployed."""
+    provider: Any = deployed_world.w3.provider
+    snapshot = provider.ethereum_tester.take_snapshot()
+    yield deployed_world.fresh()
+    provider.ethereum_tester.revert_to_snapshot(snapshot)
+
+
+@pytest.fixture(scope="session")
+def node_url() -> Iterator[str]:
+    with anvil() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def deployed_node_world(node_url: str) -> World:
+    return World.build(connect(node_url), ANVIL_KEYS[0])
+
+
+@pytest.fixture
+def node_world(deployed_node_world: World) -> Iterator[World]:
+    """The same on an anvil node, whose URL is `node_url`."""
+    snapshot = rpc(deployed_node_world.w3, "evm_snapshot")
+    yield deployed_node_world.fresh()
+    assert rpc(deployed_node_world.w3, "evm_revert", snapshot) is True
+
+
+@pytest.fixture(params=["in-process", "anvil"])
+def any_world(request: pytest.FixtureRequest, world: World, node_world: World) -> World:
+    """The one and the other: what a test says of both."""
+    return world if request.param == "in-process" else node_world
+
+
+def rpc(w3: Web3, method: str, *arguments: Any) -> Any:
+    return w3.provider.make_request(method, list(arguments))["result"]  # type: ignore[arg-type]

@@ -36,6 +36,7 @@ lint: .venv/with-dev ## Ruff, its formatter, and mypy
 .PHONY: bench-gas
 bench-gas: .venv/with-dev node_modules/.stamp ## Measure the gas of every step on anvil
 	@.venv/bin/python -m bench.gas
+	@.venv/bin/python -m bench.gas_table
 
 .PHONY: bench-verify
 bench-verify: .venv/with-dev ## Measure verifying and signing a voucher, beside the x402 package
@@ -47,7 +48,7 @@ artifacts: .venv/with-dev ## Compile the contracts into the package's artifacts
 
 .PHONY: mutate
 mutate: .venv/with-dev ## Mutate the contract and list the mutants no test kills
-	@.venv/bin/python -m tests.mutation
+	@.venv/bin/python tests/mutation/run.py
 
 .PHONY: clean
 clean: ## Remove what the targets installed and what tools left behind

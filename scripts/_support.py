@@ -20,6 +20,8 @@ from ape_accounts import KeyfileAccount
 from eth_account import Account
 from eth_account.messages import SignableMessage
 from eth_account.signers.local import LocalAccount
+from eth_utils.crypto import keccak
+from hexbytes import HexBytes
 from requests.exceptions import RequestException
 from web3 import Web3
 from web3.exceptions import Web3Exception
@@ -106,6 +108,10 @@ class SignedTransaction:
     """A transaction as it goes over the wire."""
 
     raw_transaction: bytes
+
+    @property
+    def hash(self) -> HexBytes:
+        return HexBytes(keccak(self.raw_transaction))
 
 
 class ApeAccount:

@@ -37,7 +37,7 @@ def cli(account: AccountAPI | None, vouchers: Path) -> None:
             raise BadInput(f"{vouchers} row {row}: {reason}; nothing was sent.")
 
     def batch_done(rows: int) -> None:
-        click.echo(f"Claimed a batch of {rows}.")
+        click.echo(f"Redeemed a batch of {rows}.")
 
     redemption = redeem(settlement, Sender(w3, authorizer), authorizer, claims, on_batch=batch_done)
     click.echo(f"Vouchers  {len(claims):,}")
@@ -49,6 +49,11 @@ def cli(account: AccountAPI | None, vouchers: Path) -> None:
         click.echo(f"Paid      {show(redemption.paid, token.decimals, token.symbol)}")
     else:
         click.echo(f"Paid      {redemption.paid:,} smallest units of {len(tokens)} tokens")
+    if redemption.credited:
+        click.echo(f"Waiting   {redemption.credited:,} smallest units that a token did not pay out")
+    for skipped in redemption.skipped:
+        channel_id = skipped.claim.channel.channel_id(settlement.domain)
+        click.echo(f"Skipped   channel 0x{channel_id.hex()}: {skipped.reason.sentence()}")
 
 
 def _read(path: Path) -> Sequence[VoucherClaim]:

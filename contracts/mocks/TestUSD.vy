@@ -144,7 +144,10 @@ def permit(
     digest: bytes32 = self._digest(
         keccak256(abi_encode(PERMIT_TYPEHASH, owner, spender, amount, nonce, deadline))
     )
-    if owner == empty(address) or signatures._recover(digest, self._join(v, r, s)) != owner:
+    signature: Bytes[65] = self._join(v, r, s)
+    if owner == empty(address) or (
+        signatures._recover(digest, signature) != owner and not signatures._is_valid(owner, digest, signature)
+    ):
         raw_revert(method_id("InvalidSignature()"))
     self._approve(owner, spender, amount)
 
@@ -304,7 +307,10 @@ def _move_vrs(typehash: bytes32, arguments: Bytes[MOVE_ARGUMENTS]):
     if typehash == RECEIVE_WITH_AUTHORIZATION_TYPEHASH and msg.sender != to:
         raw_revert(method_id("CallerMustBePayee()"))
     digest: bytes32 = self._use(typehash, owner, to, amount, valid_after, valid_before, nonce)
-    if owner == empty(address) or signatures._recover(digest, self._join(v, r, s)) != owner:
+    signature: Bytes[65] = self._join(v, r, s)
+    if owner == empty(address) or (
+        signatures._recover(digest, signature) != owner and not signatures._is_valid(owner, digest, signature)
+    ):
         raw_revert(method_id("InvalidSignature()"))
     self._transfer(owner, to, amount)
 

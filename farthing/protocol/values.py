@@ -65,7 +65,7 @@ def bytes32_from_hex(field: str, value: object) -> bytes:
 
 
 def signature_bytes(field: str, value: object, longest: int = MAX_SIGNATURE) -> bytes:
-    """A signature the contract would look at: bytes, at most 1,024 of them."""
+    """A signature the contract would look at: bytes, at most ``longest`` of them."""
     if not isinstance(value, bytes) or len(value) > longest:
         raise InvalidField(field, value, f"must be at most {longest} bytes")
     return value if type(value) is bytes else bytes(value)

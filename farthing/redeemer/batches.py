@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 
 from farthing.chain.sender import Sender
 from farthing.chain.settlement import MAX_CLAIMS, Settlement
-from farthing.protocol import MAX_ROWS, Reason, RedemptionCall, VoucherClaim, sign
+from farthing.protocol import (
+    MAX_ROWS,
+    InvalidField,
+    Reason,
+    RedemptionCall,
+    VoucherClaim,
+    sign,
+)
 from farthing.protocol.signatures import Signer
 from farthing.redeemer.gas import calldata_gas, gas_limit
 from farthing.redeemer.packer import Batch, pack
@@ -68,6 +75,8 @@ def redeem(
     Raises: InvalidField for ``rows``, and as `Settlement.claim_with_signature`. Batches before the
         refused one stand.
     """
+    if not 1 <= rows <= MAX_ROWS:
+        raise InvalidField("rows", rows, f"must be 1 to {MAX_ROWS}")
     done = Redemption()
     if settlement.has_redeem:
         packed = pack(claims, settlement.domain, claimed=claimed, deadlines=deadlines, rows=rows)

@@ -102,9 +102,7 @@ def test_at__keeps_class_and_data_and_names_the_row() -> None:
         "ClaimExceedsBalance: the claim is above what the channel holds; claim at most its "
         "balance (row 3: channel 0xab, balance 5)."
     )
-    assert str(BatchTooLong().at(0, "")) == (
-        "BatchTooLong: a batch has at most 100 rows; split it (row 0)."
-    )
+    assert str(BatchTooLong().at(0, "")).endswith("; split it (row 0).")
 
 
 @pytest.mark.parametrize(

@@ -344,8 +344,8 @@ def test_deposit__takes_the_longest_wallet_signature_and_no_longer_one(
         return encode(["uint256", "uint256", "bytes", "bytes"], [NONCE, LATE, b"x" * size, b""])
 
     with expect_error(None):
-        settlement.deposit(config, AMOUNT, way.collector.address, data(1_025))
-    settlement.deposit(config, AMOUNT, way.collector.address, data(1_024))
+        settlement.deposit(config, AMOUNT, way.collector.address, data(769))
+    settlement.deposit(config, AMOUNT, way.collector.address, data(768))
     assert_moved(way, config, AMOUNT, left=0)
 
 

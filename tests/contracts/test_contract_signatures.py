@@ -223,7 +223,7 @@ def test_erc1271__reads_the_first_word_of_any_answer_and_gives_any_signature(
     assert books(settlement, config) == Books(DEPOSIT, 4)
 
 
-@pytest.mark.parametrize("length", [1_024])
+@pytest.mark.parametrize("length", [768])
 def test_erc1271__gives_an_authorizers_wallet_a_long_signature(
     settlement, channel_config, hostile_wallet, deposit, length, expect_error, call_by_signature
 ):

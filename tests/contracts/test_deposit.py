@@ -26,10 +26,10 @@ payer: public(address)
 token: public(address)
 amount: public(uint256)
 channel_id: public(bytes32)
-data: public(Bytes[4_096])
+data: public(Bytes[2_048])
 
 @external
-def collect(payer: address, token: address, amount: uint256, id: bytes32, data: Bytes[4_096]):
+def collect(payer: address, token: address, amount: uint256, id: bytes32, data: Bytes[2_048]):
     self.payer = payer
     self.token = token
     self.amount = amount
@@ -116,7 +116,7 @@ def test_deposit__tells_the_collector_everything(settlement, config, token, paye
     recorder = boa.loads(RECORDER)
     token.mint(payer.address, AMOUNT)
     token.approve(recorder.address, AMOUNT, sender=payer.address)
-    data = b"\x01" * 4_096
+    data = b"\x01" * 2_048
 
     settlement.deposit(config, AMOUNT, recorder.address, data)
 

@@ -171,5 +171,5 @@ def test_permit__signature_not_65_bytes__is_refused(wrong):
 
 @pytest.mark.parametrize("message", [AUTHORIZATION, PERMIT2_DEPOSIT])
 def test_collector_data__signature_over_the_bound__is_refused(message):
-    with pytest.raises(InvalidField, match=r"^signature must be at most 1024 bytes"):
-        message.collector_data(bytes(1_025))
+    with pytest.raises(InvalidField, match=r"^signature must be at most 768 bytes"):
+        message.collector_data(bytes(769))

@@ -167,9 +167,9 @@ def test_decimal_amount__39_digits_over_128_bits__is_refused():
 
 
 def test_signature_bytes__at_and_over_the_contracts_bound():
-    assert values.signature_bytes("signature", bytes(1_024)) == bytes(1_024)
-    with pytest.raises(InvalidField, match=r"^signature must be at most 1024 bytes"):
-        values.signature_bytes("signature", bytes(1_025))
+    assert values.signature_bytes("signature", bytes(768)) == bytes(768)
+    with pytest.raises(InvalidField, match=r"^signature must be at most 768 bytes"):
+        values.signature_bytes("signature", bytes(769))
 
 
 @pytest.mark.parametrize(

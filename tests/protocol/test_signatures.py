@@ -314,7 +314,7 @@ def test_payer_signature__no_authorizer_and_code__is_the_wallets_word(answer):
         return answer
 
     # Also for a signature that would be right by ECDSA: an account with code decides for itself.
-    for signature in (b"", b"anything", SIGNATURE, bytes(1_024)):
+    for signature in (b"", b"anything", SIGNATURE, bytes(256)):
         assert (
             is_payer_signature(
                 SELF_SIGNED,
@@ -329,9 +329,9 @@ def test_payer_signature__no_authorizer_and_code__is_the_wallets_word(answer):
     assert asked == []
 
 
-def test_payer_signature__over_1024_bytes__does_not_count_and_nobody_is_asked():
+def test_payer_signature__over_256_bytes__does_not_count_and_nobody_is_asked():
     assert not is_payer_signature(
-        SELF_SIGNED, DIGEST, bytes(1_025), is_contract=never, is_valid_erc1271=never
+        SELF_SIGNED, DIGEST, bytes(257), is_contract=never, is_valid_erc1271=never
     )
 
 

@@ -11,7 +11,7 @@ TERMS = Terms(
     receiver_authorizer="0x" + "33" * 20,
     token="0x" + "44" * 20,
     withdraw_delay=86_400,
-    salt=bytes(32),
+    run=7,
 )
 
 

@@ -15,7 +15,7 @@ from eth_account import Account
 from farthing.chain.anvil import ANVIL_KEYS
 from farthing.chain.settlement import Channel, Settlement
 from farthing.chain.token import Token
-from farthing.protocol import ChannelConfig, Voucher, sign
+from farthing.protocol import ChannelConfig, Reason, Voucher, sign
 
 # `TEST::0` and `TEST::1`.
 PAYER, RECEIVER = (Account.from_key(key) for key in ANVIL_KEYS[:2])
@@ -108,13 +108,14 @@ def test_redeem__two_channels(deployed: Project, tmp_path: Path) -> None:
     vouchers = tmp_path / "vouchers.json"
     vouchers.write_text(json.dumps(rows))
 
+    block = deployed.chain.eth.block_number
+
     ended = deployed.run("redeem", "--account", "TEST::1", vouchers)
 
+    (gas,) = _gas_since(deployed, block)
     assert (ended.code, ended.error) == (0, "")
-    blocks = deployed.chain.eth.block_number
-    gas = sum(deployed.chain.eth.get_block(n)["gasUsed"] for n in (blocks - 1, blocks))
     assert ended.output.splitlines() == [
-        "Claimed a batch of 2.",
+        "Redeemed a batch of 2.",
         "Vouchers  2",
         "Batches   1",
         f"Gas       {gas:,}",
@@ -123,6 +124,29 @@ def test_redeem__two_channels(deployed: Project, tmp_path: Path) -> None:
     assert token(deployed).balance_of(RECEIVER.address) == before + 2 * DOLLAR
     assert channel(deployed, first) == Channel(5 * DOLLAR, DOLLAR)
     assert channel(deployed, second) == Channel(5 * DOLLAR, DOLLAR)
+
+
+def test_redeem__a_voucher_that_was_redeemed(deployed: Project, tmp_path: Path) -> None:
+    path = fund(deployed, salt=6)
+    vouchers = tmp_path / "vouchers.json"
+    vouchers.write_text(json.dumps([voucher(deployed, path, ceiling=DOLLAR, claimed=DOLLAR)]))
+    deployed.call("redeem", "--account", "TEST::1", vouchers)
+    before, block = token(deployed).balance_of(RECEIVER.address), deployed.chain.eth.block_number
+
+    ended = deployed.call("redeem", "--account", "TEST::1", vouchers)
+
+    (gas,) = _gas_since(deployed, block)
+    channel_id = json.loads(path.read_text())["channelId"]
+    assert (ended.code, ended.error) == (0, "")
+    assert ended.output.splitlines() == [
+        "Redeemed a batch of 1.",
+        "Vouchers  1",
+        "Batches   1",
+        f"Gas       {gas:,}",
+        "Paid      0.000000 TUSD",
+        f"Skipped   channel {channel_id}: {Reason.STALE.sentence()}",
+    ]
+    assert token(deployed).balance_of(RECEIVER.address) == before
 
 
 def test_withdraw__from_asking_to_the_money(deployed: Project) -> None:
@@ -358,6 +382,11 @@ def test_withdraw__with_a_changed_channel_file(
     assert ended.error == (
         f"Error: {changed} was changed: its config is not that of channel {data['channelId']}."
     )
+
+
+def _gas_since(project: Project, block: int) -> list[int]:
+    eth = project.chain.eth
+    return [eth.get_block(n)["gasUsed"] for n in range(block + 1, eth.block_number + 1)]
 
 
 def _channel_files(project: Project) -> list[str]:

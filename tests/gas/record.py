@@ -3,17 +3,15 @@
 import json
 from pathlib import Path
 
-from bench.gas import measure
-from farthing.chain.anvil import anvil
-from farthing.chain.connection import connect
+from bench.gas import gas_node, measure
 
 RECORD = Path(__file__).parent / "recorded.json"
 
 
 def measured() -> dict[str, int]:
     """Every figure now, on an anvil node of its own, as `make bench-gas` measures it."""
-    with anvil("--gas-limit", "30000000") as url:
-        return measure(connect(url))
+    with gas_node() as w3:
+        return measure(w3)
 
 
 def recorded() -> dict[str, int]:

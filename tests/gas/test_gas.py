@@ -16,6 +16,14 @@ LIMITS = {
     "initiate_withdraw": 52_677,
     "finalize_withdraw": 50_564,
     "refund_partial": 74_252,
+    "redeem_100": 11_700,
+    "redeem_10": 16_000,
+    "redeem_1": 62_000,
+    "redeem_relayed_100": 11_900,
+    "redeem_bad_row": 8_000,
+    "redeem_calldata_row": 1_750,
+    "deposit_authorization_new": 100_000,
+    "deposit_authorization_topup": 80_000,
 }
 
 
@@ -40,8 +48,8 @@ def test_gas__not_above_the_official_contract(gas: dict[str, int], figure: str) 
 
 
 def test_limits__are_none_above_the_official_contract() -> None:
-    assert LIMITS.keys() == OFFICIAL.keys()
-    assert all(LIMITS[figure] <= OFFICIAL[figure] for figure in LIMITS)
+    assert LIMITS.keys() >= OFFICIAL.keys()
+    assert all(LIMITS[figure] <= OFFICIAL[figure] for figure in OFFICIAL)
 
 
 def test_differences__name_the_figure_and_both_values() -> None:

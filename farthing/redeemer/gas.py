@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 TRANSACTION_GAS = 21_000
 ZERO_BYTE_GAS = 4
 BYTE_GAS = 16
+# So many quarters of its data's price a transaction pays at least, whatever it does (EIP-7623).
+FLOOR_QUARTERS = 10
 
 # A call without its rows: dispatch, lock, domain, arguments in memory, the event's head.
 CALL_GAS = 7_383
@@ -38,11 +40,14 @@ RECORD_GAS = 3_235
 # What a channel costs less that an earlier row looked up, or recorded too.
 WARM_LOOKUP_GAS = 2_000
 WARM_RECORD_GAS = 2_806
-# What a row's rarer parts add: a payer authorizer; a salt or a ceiling, each.
-AUTHORIZER_GAS = 411
-EXTRA_GAS = 257
-# Asking whether a payer without an authorizer has code.
+# What a row's rarer parts add: that it has some, each of their words, and finding out who signs
+# where an authorizer is one of them.
+FLAGS_GAS = 155
+EXTRA_GAS = 106
+SIGNER_GAS = 154
+# Asking whether a payer without an authorizer has code, and what of it is saved the second time.
 CODE_GAS = 2_635
+WARM_CODE_GAS = 2_500
 # An ordinary token's transfer to a receiver that holds some of it, with the call that guards it.
 PAYOUT_GAS = 15_784
 # What must be left for a payout, whatever the token then uses of it; see the contract.
@@ -99,7 +104,9 @@ def predict(
         is_contract: Whether an address has code; asked for payers without an authorizer.
         payout_gas: What the token needs for a transfer to the receiver.
     """
-    gas = TRANSACTION_GAS + CALL_GAS + calldata_gas(batch.call())
+    data_gas = calldata_gas(batch.call())
+    gas = TRANSACTION_GAS + CALL_GAS + data_gas
+    asked: set[str] = set()
     claimed: dict[bytes, int] = {}
     recorded: set[bytes] = set()
     amount = 0
@@ -110,6 +117,9 @@ def predict(
         before = claimed.get(channel_id, channel.total_claimed)
         gas += ROW_GAS + _rarer_parts_gas(claim)
         gas -= WARM_LOOKUP_GAS if channel_id in claimed else 0
+        if claim.channel.payer_authorizer == ZERO_ADDRESS:
+            gas -= WARM_CODE_GAS if claim.channel.payer in asked else 0
+            asked.add(claim.channel.payer)
         claimed[channel_id] = before
         reason, total = _judge(claim, channel, before, is_contract)
         if reason is Reason.REDEEMED:
@@ -127,15 +137,19 @@ def predict(
             outcomes.append(Outcome(index, reason, channel_id[:20], total))
         else:
             outcomes.append(Outcome(index, reason))
-    return Prediction(gas + (payout_gas if amount else 0), amount, outcomes)
+    gas += payout_gas if amount else 0
+    floor = TRANSACTION_GAS + data_gas * FLOOR_QUARTERS // 4
+    return Prediction(max(gas, floor), amount, outcomes)
 
 
 def _rarer_parts_gas(claim: VoucherClaim) -> int:
-    channel = claim.channel
-    gas = EXTRA_GAS * len(extras_of(claim))
-    if channel.payer_authorizer != channel.payer:
-        gas += AUTHORIZER_GAS - EXTRA_GAS
-    if channel.payer_authorizer == ZERO_ADDRESS:
+    words = len(extras_of(claim))
+    if not words:
+        return 0
+    gas = FLAGS_GAS + EXTRA_GAS * words
+    if claim.channel.payer_authorizer != claim.channel.payer:
+        gas += SIGNER_GAS
+    if claim.channel.payer_authorizer == ZERO_ADDRESS:
         gas += CODE_GAS
     return gas
 

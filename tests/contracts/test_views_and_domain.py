@@ -284,18 +284,19 @@ def test_eip712_domain__tells_the_domain(settlement):
     )
 
 
+@pytest.mark.parametrize("chain", [0, 2, 61])
 def test_domain__follows_a_change_of_the_chain_id(
-    settlement, config, deposit, voucher_claim, receiver, expect_error
+    settlement, config, deposit, voucher_claim, receiver, expect_error, chain
 ):
     deposit(config, 100)
     row = voucher_claim(config, 40)
-    boa.env.evm.patch.chain_id = 61
+    boa.env.evm.patch.chain_id = chain
 
-    assert settlement.eip712Domain()[3] == 61
+    assert settlement.eip712Domain()[3] == chain
     channel_id = settlement.getChannelId(config)
-    assert channel_id == channel_id_of(settlement, 61, config)
+    assert channel_id == channel_id_of(settlement, chain, config)
     assert settlement.getVoucherDigest(channel_id, 40) == typed_digest(
-        settlement, 61, "Voucher", {"channelId": channel_id, "maxClaimableAmount": 40}
+        settlement, chain, "Voucher", {"channelId": channel_id, "maxClaimableAmount": 40}
     )
     # The channel has another id here, so this is a channel without money.
     with expect_error("ClaimExceedsBalance()"):

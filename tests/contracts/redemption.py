@@ -234,16 +234,32 @@ def signed_authorization(
 # ---------------------------------------------------------------- outcomes and events
 
 
-def outcome(identity: bytes, *, reason: int = 0, total: int = 0) -> int:
-    return number(identity) >> 96 << 96 | reason << 88 | total
+class Outcome(NamedTuple):
+    """What became of one row: its channel's new total, or the reason it was skipped for."""
+
+    identity: bytes
+    reason: int
+    total: int
 
 
-def redeemed(config: Any, amount: int, outcomes: Sequence[int]) -> tuple[str, dict[str, Any]]:
+def outcome(identity: bytes, *, reason: int = 0, total: int = 0) -> Outcome:
+    return Outcome(identity, reason, total)
+
+
+def redeemed_word(identity: bytes, total: int) -> int:
+    return number(identity[:20] + total.to_bytes(12))
+
+
+def redeemed(config: Any, amount: int, outcomes: Sequence[Outcome]) -> tuple[str, dict[str, Any]]:
+    reasons = sum(each.reason << 4 * index for index, each in enumerate(outcomes))
     return "Redeemed", {
         "receiver": config.receiver,
         "token": config.token,
         "amount": amount,
-        "outcomes": tuple(outcomes),
+        "redeemed": tuple(
+            redeemed_word(each.identity, each.total) for each in outcomes if each.reason == 0
+        ),
+        "skipped": (reasons % 2**256, reasons >> 256),
     }
 
 

@@ -48,7 +48,7 @@ def transfer(to: address, amount: uint256) -> bool:
 @external
 def receiveWithAuthorization(
     owner: address, to: address, amount: uint256, validAfter: uint256, validBefore: uint256,
-    nonce: bytes32, signature: Bytes[1_024]
+    nonce: bytes32, signature: Bytes[256]
 ):
     self.balanceOf[to] += self.moves
     if self.callTarget != empty(address):

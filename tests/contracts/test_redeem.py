@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import boa
 import pytest
-from eth_abi import encode
 from eth_account import Account
 from eth_utils import keccak
 from redemption import (
@@ -21,6 +20,7 @@ from redemption import (
     outcome,
     pack,
     redeemed,
+    redeemed_word,
     redemption_digest,
     selectors_of,
     sign_batch,
@@ -70,27 +70,27 @@ def test_redeem__is_the_call_of_the_specification(settlement, funded, payer, rec
 
 
 def test_redeem__logs_the_event_of_the_specification(settlement, funded, payer, receiver):
-    rows = batch(funded, [signed_row(settlement, funded, 300, payer)])
-    settlement.redeem(*rows, sender=receiver.address)
-    logs = settlement._computation.get_raw_log_entries()
-    _, address, topics, data = min(logs)
+    good = signed_row(settlement, funded, 300, payer)
+    settlement.redeem(*batch(funded, [good] * 66), sender=receiver.address)
+    _, address, topics, data = min(settlement._computation.get_raw_log_entries())
 
     assert address == bytes.fromhex(settlement.address[2:])
     assert topics == (
-        int.from_bytes(keccak(text="Redeemed(address,address,uint256,uint256[])")),
+        int.from_bytes(keccak(text="Redeemed(address,address,uint256,uint256[],uint256[2])")),
         int(funded.receiver, 16),
         int(funded.token, 16),
     )
-    identity = channel_id(settlement, funded)
     assert data == b"".join(
         [
             (300).to_bytes(32),
-            (64).to_bytes(32),
+            (0x80).to_bytes(32),
+            # All but the first row are stale: four bits each, the first row's lowest.
+            bytes.fromhex("11" * 31 + "10"),
+            bytes.fromhex("00" * 31 + "11"),
             (1).to_bytes(32),
-            identity[:20] + b"\0" + (300).to_bytes(11),
+            channel_id(settlement, funded)[:20] + (300).to_bytes(12),
         ]
     )
-    assert data == encode(["uint256", "uint256[]"], [300, [outcome(identity, total=300)]])
 
 
 # ---------------------------------------------------------------- who may
@@ -552,7 +552,7 @@ def test_specification__has_the_contract_s_numbers(settlement, specification):
         "InvalidSignature",
     ):
         assert f"| `{error}()` | `0x{keccak(text=error + '()')[:4].hex()}` |" in specification
-    for event in ("Redeemed(address,address,uint256,uint256[])",
+    for event in ("Redeemed(address,address,uint256,uint256[],uint256[2])",
                   "PayoutCredited(address,address,uint256)"):  # fmt: skip
         assert keccak(text=event).hex() in specification
     assert bytes(settlement.REDEMPTION_TYPEHASH()).hex() in specification
@@ -583,7 +583,6 @@ def test_specification__has_a_true_example(own_config, specification):
         channel_id(contract, second),
         redemption_digest(contract, call),
         sign_batch(contract, call, authorizer),
-        outcome(channel_id(contract, first), total=1_000).to_bytes(32),
-        outcome(channel_id(contract, second), reason=EMPTY).to_bytes(32),
+        redeemed_word(channel_id(contract, first), 1_000).to_bytes(32),
     ):
         assert f"`0x{value.hex()}`" in specification

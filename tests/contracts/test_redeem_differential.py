@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import boa
 import pytest
+from eth_abi import decode
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from redemption import (
@@ -151,8 +152,10 @@ class Both:
         ]
         self.settlement.redeem(*batch(self.configs[0], packed), sender=self.receiver)
         (_, _, _, data) = min(self.settlement._computation.get_raw_log_entries())
-        outcomes = [int.from_bytes(data[at : at + 32]) for at in range(96, len(data), 32)]
-        return [(word >> 88 & 255, word & MAX_TOTAL) for word in outcomes]
+        _, words, skipped = decode(["uint256", "uint256[]", "uint256[2]"], data)
+        totals = (word % 2**96 for word in words)
+        reasons = [skipped[i // 64] >> i % 64 * 4 & 15 for i in range(len(rows))]
+        return [(reason, next(totals) if reason == 0 else 0) for reason in reasons]
 
     def claim(self, rows: list[Voucher]) -> str | None:
         """The four bytes it reverts with, in hex."""

@@ -241,7 +241,7 @@ def test_get_refund_digest__is_the_typed_digest(settlement, config, nonce, amoun
     )
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 100])
+@pytest.mark.parametrize("count", [0, 1, 2, 101])
 def test_get_claim_batch_digest__is_the_typed_digest(settlement, channel_config, count):
     configs = [channel_config(salt=n.to_bytes(32)) for n in range(count)]
     # Signatures are no part of what is signed.
@@ -257,6 +257,18 @@ def test_get_claim_batch_digest__is_the_typed_digest(settlement, channel_config,
     assert settlement.getClaimBatchDigest(rows) == typed_digest(
         settlement, 1, "ClaimBatch", {"claims": claims}
     )
+
+
+def test_get_claim_batch_digest__takes_what_the_decoder_takes(settlement, config):
+    # One row more than can be claimed, like `claim`; beyond that there is no reason given.
+    row = ((config, 0), b"", 0)
+    settlement.getClaimBatchDigest([row] * 101)
+    encoded = settlement.getClaimBatchDigest.prepare_calldata([row])
+    computation = boa.env.execute_code(
+        settlement.address, data=encoded[:36] + (102).to_bytes(32) + encoded[68:]
+    )
+    assert computation.is_error
+    assert computation.output == b""
 
 
 # ---------------------------------------------------------------- domain

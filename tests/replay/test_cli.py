@@ -544,11 +544,18 @@ def test_process__interrupted(tmp_path: Path) -> None:
     fifo = tmp_path / "log"
     os.mkfifo(fifo)
     arguments = command("replay", str(fifo))
-    process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    # A shell may run the tests in its background, where children ignore the interrupt.
+    process = subprocess.Popen(
+        arguments,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     # Opens as soon as the other side does: the command runs, and there is no line yet.
     with fifo.open("wb"):
         process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
+        _, err = process.communicate()
     assert process.returncode == cli.INTERRUPTED
     assert err.endswith("farthing: interrupted.\n")
     assert "Traceback" not in err

@@ -243,8 +243,13 @@ def test_accept_rule__is_the_contracts(stage: Stage, receiver: LocalAccount) -> 
         ]
         expected = by_python(stage, rows)
         assert stage.redeem(call_of(stage, rows), receiver.address) == expected, f"batch {batch}"
+        # One cut in 256 takes nothing away but a zero, and leaves the good signature.
+        good = [
+            words == stage.signed(channel, total, channel.signer) for channel, total, words in rows
+        ]
+        assert [outcome.reason is Reason.REDEEMED for outcome in expected] == good
         seen.update((kind, o.reason) for kind, o in zip(chosen, expected, strict=True))
 
     assert seen.total() >= SIGNATURES
-    assert {kind for kind, reason in seen if reason is Reason.REDEEMED} == {"good"}
+    assert seen["good", Reason.REDEEMED] > SIGNATURES // 10
     assert {kind for kind, reason in seen if reason is Reason.BAD_SIGNATURE} == {*kinds} - {"good"}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from eth_abi import encode
+from eth_utils import keccak
 
 ZERO_ADDRESS = "0x" + "00" * 20
 MAX_UINT128 = 2**128 - 1
@@ -30,6 +34,13 @@ def books(settlement: Any, config: Any) -> Books:
 def call_data(contract: Any, function: str, *args: Any) -> bytes:
     """The bytes of a call, for a multicall or a hook."""
     return bytes(getattr(contract, function).prepare_calldata(*args))
+
+
+def claims_call(function: str, rows: Sequence[Any]) -> bytes:
+    """The call of a function with rows of a claim, also with more rows than its ABI allows."""
+    config = "(address,address,address,address,address,uint40,bytes32)"
+    types = f"(({config},uint128),bytes,uint128)[]"
+    return keccak(text=f"{function}({types})")[:4] + encode([types], [rows])
 
 
 def transfer(owner: Any, to: Any, amount: int) -> tuple[str, dict[str, Any]]:

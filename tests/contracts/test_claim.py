@@ -9,6 +9,7 @@ from contract_support import (
     Books,
     books,
     claimed,
+    claims_call,
 )
 
 DEPOSIT = 1_000_000
@@ -383,11 +384,11 @@ def test_claim__refuses_a_hundred_and_one_rows(settlement, config, stranger, exp
 def test_claim__refuses_still_more_rows_without_a_reason(
     settlement, config, call_by_signature, expect_error
 ):
-    encoded = settlement.claim.prepare_calldata([((config, 0), b"", 0)])
-    count = (1).to_bytes(32)
-    assert encoded[36:68] == count
+    row = ((config, 0), b"", 0)
+    with expect_error("BatchTooLong()"):
+        call_by_signature(settlement, None, raw=claims_call("claim", [row] * 101))
     with expect_error(None):
-        call_by_signature(settlement, None, raw=encoded[:36] + (102).to_bytes(32) + encoded[68:])
+        call_by_signature(settlement, None, raw=claims_call("claim", [row] * 102))
 
 
 def test_claim__refuses_a_signature_beyond_its_bound(

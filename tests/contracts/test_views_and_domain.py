@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import boa
 import pytest
-from contract_support import MAX_UINT128, Books, books
+from contract_support import MAX_UINT128, Books, books, claims_call
 from eth_account.messages import encode_typed_data
 from eth_utils import keccak, to_checksum_address
 from vyper.compiler.output import build_method_identifiers_output
@@ -262,13 +262,11 @@ def test_get_claim_batch_digest__is_the_typed_digest(settlement, channel_config,
 def test_get_claim_batch_digest__takes_what_the_decoder_takes(settlement, config):
     # One row more than can be claimed, like `claim`; beyond that there is no reason given.
     row = ((config, 0), b"", 0)
-    settlement.getClaimBatchDigest([row] * 101)
-    encoded = settlement.getClaimBatchDigest.prepare_calldata([row])
-    computation = boa.env.execute_code(
-        settlement.address, data=encoded[:36] + (102).to_bytes(32) + encoded[68:]
-    )
-    assert computation.is_error
-    assert computation.output == b""
+    for rows, refused in ((101, False), (102, True)):
+        call = claims_call("getClaimBatchDigest", [row] * rows)
+        computation = boa.env.execute_code(settlement.address, data=call)
+        assert computation.is_error == refused
+        assert len(computation.output) == (0 if refused else 32)
 
 
 # ---------------------------------------------------------------- domain

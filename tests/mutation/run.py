@@ -61,8 +61,11 @@ TESTS = [
     )
 ]
 
-# The second of them would collect all the garbage of the compiler at the end of every run.
-PYTEST = ["-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:unraisableexception"]
+# The last of them would collect all the garbage of the compiler at the end of every run.
+PYTEST = [
+    *("-q", "--no-header", "--disable-warnings"),
+    *("-p", "no:cacheprovider", "-p", "no:unraisableexception"),
+]
 
 load_partial = boa.load_partial
 

@@ -50,6 +50,14 @@ artifacts: .venv/with-dev ## Compile the contracts into the package's artifacts
 mutate: .venv/with-dev ## Mutate the contract and list the mutants no test kills
 	@.venv/bin/python tests/mutation/run.py
 
+.PHONY: fuzz-signatures
+fuzz-signatures: .venv/with-dev ## Python's accept rule against the contract, 100,000 signatures
+	@FUZZ_SIGNATURES=100000 .venv/bin/python -m pytest tests/contracts/test_accept_rule.py
+
+.PHONY: bad-batch
+bad-batch: .venv/with-tester ## One redemption with every kind of bad row, and its books
+	@.venv/bin/python -m examples.bad_batch
+
 .PHONY: clean
 clean: ## Remove what the targets installed and what tools left behind
 	rm -rf .venv node_modules .build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

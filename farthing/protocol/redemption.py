@@ -12,6 +12,7 @@ from enum import IntEnum
 
 from eth_hash.auto import keccak
 
+from farthing.protocol import values
 from farthing.protocol.channel import ChannelConfig
 from farthing.protocol.errors import InvalidField
 from farthing.protocol.messages import VoucherClaim
@@ -73,6 +74,12 @@ class Terms:
     receiver_authorizer: str
     token: str
     withdraw_delay: int
+
+    def __post_init__(self) -> None:
+        # In their one stored form, so that terms compare with those of a channel.
+        for name in ("receiver", "receiver_authorizer", "token"):
+            object.__setattr__(self, name, values.non_zero_address(name, getattr(self, name)))
+        values.withdraw_delay("withdraw_delay", self.withdraw_delay)
 
     @classmethod
     def of(cls, channel: ChannelConfig) -> Terms:

@@ -2,13 +2,15 @@ from dataclasses import replace
 
 import pytest
 from eth_account.signers.local import LocalAccount
+from eth_utils.crypto import keccak
 
 from farthing.chain.deployment import place
 from farthing.chain.reverts import ClaimExceedsBalance
-from farthing.chain.settlement import Channel, ReceiverAccount
+from farthing.chain.settlement import Channel, ReceiverAccount, Settlement
 from farthing.protocol import MAX_ROWS, InvalidField, Reason, VoucherClaim
 from farthing.redeemer import batches as batches_module
 from farthing.redeemer import redeem
+from tests.conftest import rpc
 from tests.escrow_world import AUTHORIZER, PAYER, RECEIVER, STRANGER, World, party
 
 
@@ -72,6 +74,24 @@ def test_redeem__at_the_official_contract_is_claimed_and_settled(official: World
     assert account == ReceiverAccount(150, 150)
     gas = gas_since(official, before)
     assert (len(gas), sum(gas)) == (2, done.gas)
+
+
+def test_redeem__asks_the_contract_whether_it_redeems(node_world: World) -> None:
+    """The same code without the function that is asked for: no flag says so but the contract."""
+    claims = channels(node_world, 3)
+    assert node_world.settlement.has_redeem
+    code = bytes(node_world.w3.eth.get_code(node_world.settlement.address))
+    max_rows, nobodys = keccak(text="MAX_ROWS()")[:4], keccak(text="MAX_ROWS_NOT()")[:4]
+    assert code.count(max_rows) == 1
+    address = node_world.settlement.address
+    rpc(node_world.w3, "anvil_setCode", address, "0x" + code.replace(max_rows, nobodys).hex())
+
+    world = replace(node_world, settlement=Settlement(node_world.w3, address))
+    assert not world.settlement.has_redeem
+    done = redeem(world.settlement, world.operator, AUTHORIZER, claims)
+    assert (done.batches, done.paid) == (1, 60)
+    account = world.settlement.receiver_account(RECEIVER.address, world.token.address)
+    assert account == ReceiverAccount(60, 60)
 
 
 @pytest.mark.parametrize("has_redeem", [True, False])

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+REDEEMED, STALE, OVER_CEILING, BAD_SIGNATURE, EMPTY = range(5)
 PAYER, RECEIVER, AUTHORIZER, STRANGER = "payer", "receiver", "authorizer", "stranger"
 
 
@@ -47,6 +48,12 @@ class Channel:
         return str(self.config[2])
 
     @property
+    def terms(self) -> tuple[str, str, str, int]:
+        """What a packed redemption names once for all its rows."""
+        _, _, receiver, authorizer, token, delay, _ = self.config
+        return receiver, authorizer, token, delay
+
+    @property
     def delay(self) -> int:
         return int(self.config[5])
 
@@ -65,11 +72,14 @@ class Books:
     claimed: Counter[str] = field(default_factory=Counter)
     """By receiver; there is one token."""
     settled: Counter[str] = field(default_factory=Counter)
+    redeemed: Counter[str] = field(default_factory=Counter)
+    """Paid out by packed redemptions, which do not pass through the account."""
 
     @property
     def held(self) -> int:
         """What the contract must hold: all that is in channels and not yet paid out."""
-        return sum(channel.balance for channel in self.channels) - self.settled.total()
+        paid = self.settled.total() + self.redeemed.total()
+        return sum(channel.balance for channel in self.channels) - paid
 
     def deposit(self, channel: Channel, amount: int) -> str | None:
         if amount == 0:
@@ -96,6 +106,33 @@ class Books:
             self.claimed[row.channel.receiver] += totals[id(row.channel)] - row.channel.claimed
             row.channel.claimed = totals[id(row.channel)]
         return None
+
+    def redeem(self, rows: Sequence[Row]) -> list[int]:
+        """Books a redemption on the terms of the first row's channel; a reason for each row.
+
+        A row says payer and authorizer; with these terms they may name another channel than the
+        voucher's, or none that was ever opened.
+        """
+        terms = rows[0].channel.terms
+        opened = {(*channel.config[:2], channel.terms): channel for channel in self.channels}
+        reasons = []
+        for row in rows:
+            channel = opened.get((*row.channel.config[:2], terms))
+            balance, claimed = (channel.balance, channel.claimed) if channel else (0, 0)
+            total = min(row.total, balance)
+            if row.total > row.ceiling:
+                reasons.append(OVER_CEILING)
+            elif row.total <= claimed:
+                reasons.append(STALE)
+            elif channel is None or total <= claimed:
+                reasons.append(EMPTY)
+            elif not row.good_signature or channel is not row.channel:
+                reasons.append(BAD_SIGNATURE)
+            else:
+                reasons.append(REDEEMED)
+                self.redeemed[channel.receiver] += total - claimed
+                channel.claimed = total
+        return reasons
 
     def settle(self, receiver: str) -> None:
         self.settled[receiver] = self.claimed[receiver]

@@ -17,7 +17,16 @@ from eth_utils import function_signature_to_4byte_selector, keccak
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from settlement_books import AUTHORIZER, PAYER, RECEIVER, STRANGER, Books, Channel, Row
+from settlement_books import (
+    AUTHORIZER,
+    PAYER,
+    RECEIVER,
+    REDEEMED,
+    STRANGER,
+    Books,
+    Channel,
+    Row,
+)
 
 CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
 ZERO_ADDRESS = "0x" + "00" * 20
@@ -142,6 +151,30 @@ class SettlementMachine(RuleBasedStateMachine):
             rows.append(Row(channel, max(total + headroom, 0), total, good_signature))
         return rows
 
+    def pack(self, rows: list[Row]) -> tuple[Any, ...]:
+        """The arguments of `redeem`, on the terms of the first row. No channel here is its payer's
+        own authorizer, so every row names its authorizer; every row names its ceiling too."""
+        packed, extras = [], []
+        for row in rows:
+            signer = row.channel.signer if row.good_signature else NOBODY
+            if row.good_signature:
+                row.channel.highest_ceiling = max(row.channel.highest_ceiling, row.ceiling)
+            digest = self.settlement.getVoucherDigest(row.channel.id, row.ceiling)
+            signature = self.sign(signer, digest)
+            r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:64])
+            head = int(row.channel.payer, 16) << 96 | (1 | 4) << 88 | row.total
+            packed.append((head, r, s | (signature[64] - 27) << 255))
+            extras += [int(row.channel.config[1], 16), row.ceiling]
+        return rows[0].channel.terms, packed, extras
+
+    def reasons_were(self, expected: list[int]) -> None:
+        """The event of the last redemption says of each row what the books say."""
+        (event,) = [log for log in self.settlement.get_logs() if type(log).__name__ == "Redeemed"]
+        reasons = event.skipped[0] | event.skipped[1] << 256
+        found = [reasons >> 4 * index & 15 for index in range(len(expected))]
+        assert found == expected, (found, expected)
+        assert len(event.redeemed) == expected.count(REDEEMED)
+
     # ------------------------------------------------------------ steps
 
     @rule(number=numbers, amount=deposits)
@@ -176,6 +209,29 @@ class SettlementMachine(RuleBasedStateMachine):
         honest = signer is AUTHORIZER_KEY
         error = self.books.claim(rows, AUTHORIZER) if honest else "InvalidSignature()"
         self.call(error, "claimWithSignature", encoded, signature, sender=NOBODY.address)
+
+    @rule(batch=claims, role=claimers)
+    def redeem(self, batch: list[tuple[int, int, int, bool]], role: str) -> None:
+        rows = self.rows(batch)
+        packed = self.pack(rows)
+        sender = self.address(rows[0].channel, role)
+        if role != AUTHORIZER:
+            self.call("NotAuthorizedToClaim()", "redeem", *packed, sender=sender)
+            return
+        reasons = self.books.redeem(rows)
+        self.call(None, "redeem", *packed, sender=sender)
+        self.reasons_were(reasons)
+
+    @rule(batch=claims, signer=signers)
+    def redeem_with_signature(self, batch: list[tuple[int, int, int, bool]], signer: Any) -> None:
+        rows = self.rows(batch)
+        call = self.settlement.redeem.prepare_calldata(*self.pack(rows))
+        signature = self.sign(signer, self.settlement.getRedemptionDigest(call))
+        error = None if signer is AUTHORIZER_KEY else "InvalidSignature()"
+        reasons = [] if error else self.books.redeem(rows)
+        self.call(error, "redeemWithSignature", call, signature, sender=NOBODY.address)
+        if not error:
+            self.reasons_were(reasons)
 
     @rule(receiver=st.sampled_from(RECEIVERS))
     def settle(self, receiver: Any) -> None:
@@ -241,7 +297,8 @@ class SettlementMachine(RuleBasedStateMachine):
             address = receiver.address
             views.append(self.settlement.receivers.prepare_calldata(address, self.token.address))
             expected.append((self.books.claimed[address], self.books.settled[address]))
-            assert self.token.balanceOf(address) == self.books.settled[address]
+            paid = self.books.settled[address] + self.books.redeemed[address]
+            assert self.token.balanceOf(address) == paid
         # All in one call, which takes a third of the time.
         answers = self.settlement.multicall(views)
         assert [decode(["uint256"] * (len(answer) // 32), answer) for answer in answers] == expected

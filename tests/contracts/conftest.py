@@ -63,15 +63,6 @@ def _deploy(path: str, *args: Any) -> Any:
     return _deployer(path).deploy(*args)
 
 
-@pytest.fixture(autouse=True)
-def forgotten_storage() -> Iterator[None]:
-    """titanoboa remembers the slots an address wrote, also after a test was taken back. A contract
-    that stands there in a later test would be described by them, and its errors not be readable.
-    """
-    yield
-    boa.env.sstore_trace.clear()
-
-
 @pytest.fixture(scope="session")
 def deploy() -> Callable[..., Any]:
     """`deploy("mocks/TestUSD.vy", *constructor_args)`: one more contract, compiled at most once."""

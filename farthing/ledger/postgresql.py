@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+from msgspec import Struct
 from psycopg import IsolationLevel
 
 from farthing.ledger.columns import (
@@ -43,54 +45,34 @@ FETCH = 5_000
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(key) FROM unnest(%s::bigint[]) AS key"
 _UNLOCK = "SELECT pg_advisory_unlock(key) FROM unnest(%s::bigint[]) AS key"
+_MAKE_CHARGES = "SELECT make_charges(%b, %s::json, %s::bigint)"
 _READ_STATE = f"SELECT {STATE} FROM channels WHERE channel_id = %s"
 _READ_STATES = f"SELECT channel_id, {STATE} FROM channels WHERE channel_id = ANY(%s::bytea[])"
 
-# In one order for everybody, so that two commits never wait for each other.
-_LOCK_CHANNELS = """
-    SELECT FROM channels WHERE channel_id = ANY(%s::bytea[]) ORDER BY channel_id FOR NO KEY UPDATE
-"""
-# Held together by commits, from before they draw their ids until these can be seen; alone by who
-# lists charges, so that no lower id appears after a higher one was seen.
-_DRAW_IDS = f"SELECT pg_advisory_xact_lock_shared({CHARGE_IDS_LOCK})"
+# Waits for the ids that others have drawn, so that no lower one appears after a higher was seen.
 _SEE_IDS = f"SELECT pg_advisory_xact_lock({CHARGE_IDS_LOCK})"
-# At most one charge for a channel. The rows are locked: what is read of them stays true.
-_CHARGE_CHANNELS = f"""
-    WITH asked AS MATERIALIZED (
-        SELECT
-            asked.*,
-            last_charge AS previous,
-            channels.charges = fence AND channels.charged = before AS fits
-        FROM unnest(
-            %s::bigint[], %s::bytea[], %s::bigint[], %s::numeric[], %s::numeric[], %s::numeric[],
-            %s::numeric[], %s::bytea[], %s::text[], %s::text[], %s::bigint[],
-            %s::bytea[], %s::bigint[], %s::bytea[], %s::bytea[], %s::bigint[]
-        ) AS asked (
-            place, channel_id, fence, before, amount, price,
-            ceiling, signature, route, request_id, time,
-            {ANSWER}
-        ) JOIN channels USING (channel_id)
-    ),
-    made AS MATERIALIZED (
-        SELECT nextval('charge_ids') AS id, before + amount AS total, *
-        FROM (SELECT * FROM asked WHERE fits ORDER BY place) AS in_order
-    ),
-    moved AS (
-        UPDATE channels SET
-            charged = total, charges = fence + 1, ceiling = made.ceiling,
-            signature = made.signature, last_charge = id
-        FROM made WHERE channels.channel_id = made.channel_id
-    ),
-    written AS (INSERT INTO charges ({CHARGE}) SELECT {CHARGE} FROM made),
-    kept AS (
-        INSERT INTO answers (charge, {ANSWER})
-        SELECT id, {ANSWER} FROM made WHERE target IS NOT NULL
-    )
-    SELECT place FROM made
-    UNION ALL
-    SELECT place FROM asked JOIN charges ON id = asked.previous
-    WHERE NOT fits AND charges.request_id = asked.request_id
-"""
+
+
+class _Asked(Struct):
+    """A charge as the database is asked for it."""
+
+    place: int
+    turn: int
+    channel: bytes
+    fence: int
+    before: int
+    amount: int
+    price: int
+    ceiling: int
+    signature: bytes
+    route: str
+    request_id: str
+    time: int
+    target: bytes | None = None
+    status: int | None = None
+    headers: bytes | None = None
+    body: bytes | None = None
+    expires_at: int | None = None
 
 
 class PostgresLedger(Ledger):
@@ -170,17 +152,18 @@ class PostgresLedger(Ledger):
     def commit(self, charges: Sequence[NewCharge]) -> list[bool]:
         if not charges:
             return []
+        asked = _asked(charges)
+        values = (
+            [charge.channel_id for charge in charges],
+            # One document: to hand over a list for each column takes several times as long.
+            msgspec.json.encode(asked).decode(),
+            max(each.turn for each in asked),
+        )
         with self._committing, self._commits.session() as connection:
-            # All of it, with BEGIN and COMMIT, goes out before the first answer is waited for.
-            with connection.pipeline(), connection.transaction():
-                ids = [charge.channel_id for charge in charges]
-                connection.execute(_LOCK_CHANNELS, (ids,))
-                connection.execute(_DRAW_IDS)
-                found = [
-                    connection.execute(_CHARGE_CHANNELS, _arrays(turn)) for turn in _turns(charges)
-                ]
-            made = {place for cursor in found for (place,) in cursor}
-        return [place in made for place in range(len(charges))]
+            # Its own transaction: durable when it answers.
+            made = connection.execute(_MAKE_CHARGES, values).fetchall()
+        places = {place for (place,) in made}
+        return [place in places for place in range(len(charges))]
 
     def answer(self, channel_id: bytes) -> Answer | None:
         row = self._row(
@@ -346,23 +329,16 @@ def _keys(channel_ids: Iterable[bytes]) -> list[int]:
     return [int.from_bytes(channel_id[:8], "big", signed=True) for channel_id in channel_ids]
 
 
-def _turns(charges: Sequence[NewCharge]) -> list[list[tuple[int, NewCharge]]]:
-    """The charges with their places, at most one for a channel in each turn; as a rule one turn."""
-    turns: list[list[tuple[int, NewCharge]]] = []
-    seen: Counter[bytes] = Counter()
+def _asked(charges: Sequence[NewCharge]) -> list[_Asked]:
+    """The charges with their places, and turns in which no channel comes twice; mostly one turn."""
+    turns: Counter[bytes] = Counter()
+    asked = []
     for place, charge in enumerate(charges):
-        turn = seen[charge.channel_id]
-        seen[charge.channel_id] += 1
-        if turn == len(turns):
-            turns.append([])
-        turns[turn].append((place, charge))
-    return turns
-
-
-def _arrays(turn: list[tuple[int, NewCharge]]) -> tuple[list[Any], ...]:
-    rows = [
-        (
+        turns[charge.channel_id] += 1
+        answer = charge.answer
+        row = _Asked(
             place,
+            turns[charge.channel_id],
             charge.channel_id,
             charge.charges,
             charge.charged,
@@ -373,18 +349,15 @@ def _arrays(turn: list[tuple[int, NewCharge]]) -> tuple[list[Any], ...]:
             charge.route,
             charge.request_id,
             charge.time,
-            *_answer_columns(charge.answer),
         )
-        for place, charge in turn
-    ]
-    return tuple(list(column) for column in zip(*rows, strict=True))
-
-
-def _answer_columns(answer: Answer | None) -> tuple[Any, ...]:
-    if answer is None:
-        return (None,) * 5
-    headers = pack_headers(answer.headers)
-    return answer.target, answer.status, headers, answer.body, answer.expires_at
+        if answer is not None:
+            row.target = answer.target
+            row.status = answer.status
+            row.headers = pack_headers(answer.headers)
+            row.body = answer.body
+            row.expires_at = answer.expires_at
+        asked.append(row)
+    return asked
 
 
 def _state(row: Any) -> ChannelState:

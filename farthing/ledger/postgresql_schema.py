@@ -88,6 +88,69 @@ MIGRATIONS = [
         value text NOT NULL
     );
 
+    -- Makes charges; the places in the batch of those that are made, or were made before. As a
+    -- function it takes one round trip, and each statement in it sees what others have committed.
+    CREATE FUNCTION farthing.make_charges(channel_ids bytea[], batch json, turns bigint)
+    RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+    #variable_conflict use_column
+    BEGIN
+        -- In one order for everybody, so that two batches never wait for each other.
+        PERFORM FROM farthing.channels WHERE channel_id = ANY (channel_ids)
+            ORDER BY channel_id FOR NO KEY UPDATE;
+        -- Shared by all who make charges, from before they draw ids until these can be seen; taken
+        -- alone by who lists charges, so that no lower id appears after a higher one was seen.
+        PERFORM pg_advisory_xact_lock_shared(1718776936, 1);
+        FOR now IN 1..turns LOOP
+            RETURN QUERY
+            WITH asked AS MATERIALIZED (
+                SELECT
+                    asked.*,
+                    last_charge AS previous,
+                    channels.charges = fence AND channels.charged = before AS fits
+                FROM json_to_recordset(batch) AS asked (
+                    place bigint, turn bigint, channel text, fence bigint, before numeric,
+                    amount numeric, price numeric, ceiling numeric, signature text,
+                    route text, request_id text, time bigint,
+                    target text, status bigint, expires_at bigint, headers text, body text
+                )
+                JOIN farthing.channels ON channel_id = decode(channel, 'base64')
+                WHERE turn = now
+            ),
+            made AS MATERIALIZED (
+                SELECT
+                    nextval('farthing.charge_ids') AS id,
+                    decode(channel, 'base64') AS channel_id,
+                    before + amount AS total,
+                    *
+                FROM (SELECT * FROM asked WHERE fits ORDER BY place) AS in_order
+            ),
+            moved AS (
+                UPDATE farthing.channels SET
+                    charged = total, charges = fence + 1, ceiling = made.ceiling,
+                    signature = decode(made.signature, 'base64'), last_charge = id
+                FROM made WHERE channels.channel_id = made.channel_id
+            ),
+            written AS (
+                INSERT INTO farthing.charges (
+                    id, channel_id, previous, amount, total, price, route, request_id, time
+                )
+                SELECT id, channel_id, previous, amount, total, price, route, request_id, time
+                FROM made
+            ),
+            kept AS (
+                INSERT INTO farthing.answers (charge, target, status, headers, body, expires_at)
+                SELECT
+                    id, decode(target, 'base64'), status, decode(headers, 'base64'),
+                    decode(body, 'base64'), expires_at
+                FROM made WHERE target IS NOT NULL
+            )
+            SELECT place FROM made
+            UNION ALL
+            SELECT place FROM asked JOIN farthing.charges ON id = asked.previous
+            WHERE NOT fits AND charges.request_id = asked.request_id;
+        END LOOP;
+    END $$;
+
     CREATE TABLE farthing.schema_version (version bigint NOT NULL);
     INSERT INTO farthing.schema_version VALUES (0);
     """,

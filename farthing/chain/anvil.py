@@ -24,6 +24,7 @@ ANVIL_KEYS = (
 
 HARDFORK = "prague"
 POLL_SECONDS = 0.02
+RELEASE_SECONDS = 5
 
 
 class AnvilMissing(FarthingError):
@@ -146,6 +147,7 @@ def anvil_node(*arguments: str, port: int | None = None) -> Iterator[Node]:
         finally:
             process.terminate()
             process.wait()
+            _await_release(port)
 
 
 def _check_free(port: int) -> None:
@@ -156,6 +158,14 @@ def _check_free(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise PortTaken(port, (error.strerror or str(error)).lower()) from None
+
+
+def _await_release(port: int) -> None:
+    # From npm the program is a wrapper, which ends a moment before the node that it passed the
+    # signal to.
+    deadline = time.monotonic() + RELEASE_SECONDS
+    while _listens(port) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
 
 
 def _listens(port: int) -> bool:

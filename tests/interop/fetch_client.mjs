@@ -35,8 +35,8 @@ const commands = {
     return {};
   },
 
-  refund({ url }) {
-    return scheme.refund(url);
+  refund({ url, amount }) {
+    return scheme.refund(url, { amount });
   },
 
   async pay({ url, times }) {

@@ -7,7 +7,8 @@ speaks the same:
 
     {"do": "pay", "url": "…", "times": 3}  ->  {"statuses": {"200": 3}, "charged": 300}
     {"do": "forget"}                       ->  {}
-    {"do": "refund", "url": "…"}           ->  {"success": true, …}, the server's settle response
+    {"do": "refund", "url": "…"}           ->  {"success": true, …}, the server's settle response;
+                                               with "amount": "4000" for a part
 
 What fails comes out as {"error": "…"}.
 """
@@ -30,7 +31,7 @@ from x402.http.clients import (
     wrapRequestsWithPaymentFromConfig,
 )
 from x402.http.utils import decode_payment_response_header
-from x402.mechanisms.evm.batch_settlement.client import BatchSettlementEvmScheme
+from x402.mechanisms.evm.batch_settlement.client import BatchSettlementEvmScheme, RefundOptions
 from x402.mechanisms.evm.signers import EthAccountSignerWithRPC
 
 
@@ -51,8 +52,9 @@ class Reader:
         self._scheme = BatchSettlementEvmScheme(self._signer)
         return {}
 
-    def refund(self, url: str) -> dict[str, Any]:
-        return self._scheme.refund(url).model_dump(mode="json", by_alias=True)
+    def refund(self, url: str, amount: str | None = None) -> dict[str, Any]:
+        done = self._scheme.refund(url, RefundOptions(amount))
+        return done.model_dump(mode="json", by_alias=True)
 
     def pay(self, url: str, times: int) -> dict[str, Any]:
         statuses: Counter[str] = Counter()

@@ -27,15 +27,21 @@ from farthing.chain.settlement import Channel, Settlement
 from farthing.chain.token import Token
 from farthing.ledger import Ledger, open_ledger
 from farthing.protocol import PERMIT2, VoucherClaim
-from farthing.redeemer import Redemption, redeem
+from farthing.redeemer import redeem
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 PRICE = 100
 DEPOSIT = 10_000
 """The least the site takes, and so what a client deposits at a time."""
+FOUND = 37
+"""What a search costs in the end."""
 START_SECONDS = 20
 
+SERVER = [
+    *(sys.executable, "-m", "uvicorn", "tests.interop.paid_site:site"),
+    *("--log-level", "warning", "--no-access-log"),
+]
 CLIENTS = {
     "httpx": [sys.executable, str(HERE / "python_client.py"), "httpx"],
     "requests": [sys.executable, str(HERE / "python_client.py"), "requests"],
@@ -82,8 +88,6 @@ class Site:
         )
         with process:
             yield Reader(account, process)
-            assert process.stdin is not None
-            process.stdin.close()
 
     def pay(self, reader: Reader, times: int, path: str = "/article") -> tuple[int, dict[str, int]]:
         """What the client says it was charged, and the answers the server sent it."""
@@ -93,15 +97,18 @@ class Site:
         assert done["statuses"] == {"200": times}
         return done["charged"], {key.split()[1]: n for key, n in sent.items() if n and path in key}
 
-    def refund(self, reader: Reader) -> int:
-        done = reader.do("refund", url=self.url + "/article")
+    def refund(self, reader: Reader, amount: int | None = None) -> int:
+        """Asks ``amount`` back, or all that is left; what came back, as the server says."""
+        wish = {} if amount is None else {"amount": str(amount)}
+        done = reader.do("refund", url=self.url + "/article", **wish)
         assert done["success"] is True
         return int(done["amount"])
 
-    def redeem(self) -> Redemption:
-        """The publisher redeems every voucher in the ledger."""
+    def collect(self) -> int:
+        """The publisher redeems every voucher in the ledger and takes what refunds had claimed for
+        it; what came in."""
         claims = []
-        for channel_id in {charge.channel_id for charge in self.ledger.charges()}:
+        for channel_id in {charge.channel_id for charge in self.ledger.charges(limit=10_000)}:
             channel = self.ledger.channel(channel_id)
             assert channel is not None
             state = channel.state
@@ -109,25 +116,22 @@ class Site:
                 VoucherClaim(channel.config, state.ceiling, state.signature, state.charged)
             )
         publisher = self.net.publisher
-        return redeem(self.settlement, Sender(self.net.w3, publisher), publisher, claims)
+        sender = Sender(self.net.w3, publisher)
+        done = redeem(self.settlement, sender, publisher, claims)
+        settled = self.settlement.settle(sender, publisher.address, self.net.token)
+        return done.paid + settled.amount
 
     def escrow(self, channel_id: bytes) -> Channel:
         return self.settlement.channel(channel_id)
 
     def channel_of(self, reader: Reader) -> bytes:
         """The channel its latest charge was made to."""
-        charges = self.ledger.charges(limit=10_000)
-        mine = [
-            charge.channel_id
-            for charge in charges
-            if self._payer(charge.channel_id) == reader.account.address
-        ]
-        return mine[-1]
-
-    def _payer(self, channel_id: bytes) -> str:
-        channel = self.ledger.channel(channel_id)
-        assert channel is not None
-        return channel.config.payer
+        for charge in reversed(self.ledger.charges(limit=10_000)):
+            channel = self.ledger.channel(charge.channel_id)
+            assert channel is not None
+            if channel.config.payer == reader.account.address:
+                return channel.channel_id
+        raise AssertionError("it was never charged")
 
     def _seen(self) -> dict[str, int]:
         found: dict[str, int] = requests.get(self.url + "/seen", timeout=10).json()
@@ -147,7 +151,7 @@ def serve(net: Devnet, method: str, folder: Path) -> Iterator[Site]:
         "SITE_METHOD": method,
     }
     server = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "tests.interop.paid_site:site", "--port", str(port)],
+        [*SERVER, "--port", str(port)],
         cwd=ROOT,
         env={**os.environ, **settings},
     )
@@ -221,7 +225,7 @@ def test_client__from_first_deposit_to_books_that_agree(
         channel_id = site.channel_of(reader)
         assert site.escrow(channel_id) == Channel(DEPOSIT, 0)
 
-        # Hundreds of requests; the 101st finds the balance exhausted and tops up.
+        # Hundreds of requests; twice the balance is exhausted, and it tops up.
         assert site.pay(reader, 200) == (200 * PRICE, {"402": 200, "200": 200})
         assert site.escrow(channel_id) == Channel(3 * DEPOSIT, 0)
 
@@ -231,34 +235,39 @@ def test_client__from_first_deposit_to_books_that_agree(
         assert site.pay(reader, 1) == (PRICE, {"402": 2, "200": 1})
 
         # The publisher redeems. It loses its state again: now the chain tells it all.
-        assert site.redeem().paid == 202 * PRICE
+        assert site.collect() == 202 * PRICE
         assert site.escrow(channel_id) == Channel(3 * DEPOSIT, 202 * PRICE)
         reader.do("forget")
         assert site.pay(reader, 1) == (PRICE, {"402": 1, "200": 1})
 
         # Some answers cost less than their price.
-        assert site.pay(reader, 5, "/search") == (5 * 37, {"402": 5, "200": 5})
-        charged = 203 * PRICE + 5 * 37
+        assert site.pay(reader, 5, "/search") == (5 * FOUND, {"402": 5, "200": 5})
+        charged = 203 * PRICE + 5 * FOUND
 
         # It asks its money back, and gets all but what was charged.
         assert site.refund(reader) == 3 * DEPOSIT - charged
+        assert site.escrow(channel_id) == Channel(charged, charged)
+        assert site.token.balance_of(account.address) == PAYER_FUNDS - charged
 
-        # It comes back later and begins with a new deposit in the same channel.
+        # It comes back, deposits into the same channel, and asks for a part of it.
         assert site.pay(reader, 2) == (2 * PRICE, {"402": 2, "200": 2})
         assert site.channel_of(reader) == channel_id
-        charged += 2 * PRICE
-        assert site.refund(reader) == DEPOSIT - 2 * PRICE
+        assert site.refund(reader, 4_000) == 4_000
+        assert site.pay(reader, 3) == (3 * PRICE, {"402": 3, "200": 3})
+        charged += 5 * PRICE
 
-    site.redeem()
+        # The publisher redeems what is left to redeem, the reader takes back what is left over.
+        assert site.collect() == charged - 202 * PRICE
+        assert site.refund(reader) == DEPOSIT - 4_000 - 5 * PRICE
+
+    # The books of the chain, of the ledger and of the client agree to the unit.
     assert site.escrow(channel_id) == Channel(charged, charged)
     assert site.token.balance_of(account.address) == PAYER_FUNDS - charged
-    assert site.settlement.receiver_account(publisher, site.net.token).total_claimed >= charged
     assert site.token.balance_of(publisher) - earned_before == charged
     assert site.token.balance_of(site.settlement.address) == 0
-
     made = site.ledger.charges(channel_id=channel_id)
     assert sum(charge.amount for charge in made) == charged
-    assert len(made) == site.ledger.totals().charges - charges_before == 210
+    assert len(made) == site.ledger.totals().charges - charges_before == 213
     assert site.ledger.prove() == []
 
 
@@ -271,7 +280,7 @@ def test_client__deposits_through_permit2(permit2_site: Site, client: str, numbe
         channel_id = site.channel_of(reader)
         assert site.escrow(channel_id) == Channel(2 * DEPOSIT, 0)
         assert site.refund(reader) == 2 * DEPOSIT - 120 * PRICE
-    site.redeem()
+    assert site.collect() == 120 * PRICE
     assert site.token.balance_of(account.address) == PAYER_FUNDS - 120 * PRICE
     assert site.token.balance_of(site.net.publisher.address) - earned_before == 120 * PRICE
     assert site.token.balance_of(site.settlement.address) == 0

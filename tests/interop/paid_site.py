@@ -1,4 +1,4 @@
-"""A site behind the paywall, for a server process: two priced pages, and a count of what went out.
+"""A site behind the paywall, for a server process: priced pages, and a count of what went out.
 
 Its settings come from the environment: SITE_DEVNET (what `farthing devnet --json` prints),
 SITE_LEDGER (a path) and SITE_METHOD (how deposits are authorised).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 from eth_account import Account
@@ -34,12 +34,12 @@ class Counting:
 
     def __init__(self, app: Any) -> None:
         self.app = app
-        self.seen: Counter[str] = Counter()
+        self.seen: defaultdict[str, Counter[int]] = defaultdict(Counter)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def counted(message: Any) -> None:
             if message["type"] == "http.response.start":
-                self.seen[f"{scope['path']} {message['status']}"] += 1
+                self.seen[scope["path"]][message["status"]] += 1
             await send(message)
 
         await self.app(scope, receive, counted)
@@ -53,6 +53,10 @@ async def search(request: Request) -> JSONResponse:
     """Costs what it finds, and never all it could."""
     request.scope["farthing.payment"].charge(37)
     return JSONResponse({"found": 1})
+
+
+async def broken(request: Request) -> JSONResponse:
+    return JSONResponse({"error": "out of order"}, status_code=500)
 
 
 async def seen(request: Request) -> JSONResponse:
@@ -77,7 +81,7 @@ def paywall() -> Paywall:
     )
     collectors = Collectors(chain["erc3009_collector"], chain["permit2_collector"])
     return Paywall(
-        Prices({"GET /article": "0.0001", "GET /search": "0.0001"}, token.decimals),
+        Prices({f"GET {path}": "0.0001" for path in PAGES}, token.decimals),
         Offers(terms, token.symbol, token.decimals),
         settlement.domain,
         open_ledger(os.environ["SITE_LEDGER"]),
@@ -86,5 +90,6 @@ def paywall() -> Paywall:
     )
 
 
-app = Starlette(routes=[Route("/article", article), Route("/search", search), Route("/seen", seen)])
+PAGES = {"/article": article, "/search": search, "/broken": broken}
+app = Starlette(routes=[Route("/seen", seen), *(Route(path, page) for path, page in PAGES.items())])
 site = Counting(PaywallMiddleware(app, paywall()))

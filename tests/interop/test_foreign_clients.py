@@ -11,8 +11,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,14 @@ class Site:
         with process:
             yield Reader(account, process)
 
-    def pay(self, reader: Reader, times: int, path: str = "/article") -> tuple[int, dict[str, int]]:
+    def pay(
+        self, reader: Reader, times: int, path: str = "/article", status: str = "200"
+    ) -> tuple[int, dict[str, int]]:
         """What the client says it was charged, and the answers the server sent it."""
-        before = self._seen()
+        before = self._seen(path)
         done = reader.do("pay", url=self.url + path, times=times)
-        sent = {key: n - before.get(key, 0) for key, n in self._seen().items()}
-        assert done["statuses"] == {"200": times}
-        return done["charged"], {key.split()[1]: n for key, n in sent.items() if n and path in key}
+        assert done["statuses"] == {status: times}
+        return done["charged"], dict(self._seen(path) - before)
 
     def refund(self, reader: Reader, amount: int | None = None) -> int:
         """Asks ``amount`` back, or all that is left; what came back, as the server says."""
@@ -133,9 +135,10 @@ class Site:
                 return channel.channel_id
         raise AssertionError("it was never charged")
 
-    def _seen(self) -> dict[str, int]:
-        found: dict[str, int] = requests.get(self.url + "/seen", timeout=10).json()
-        return found
+    def _seen(self, path: str) -> Counter[str]:
+        """How often the server answered a request for ``path`` with which status."""
+        found = requests.get(self.url + "/seen", timeout=10).json()
+        return Counter(found.get(path, {}))
 
 
 @contextmanager
@@ -157,9 +160,7 @@ def serve(net: Devnet, method: str, folder: Path) -> Iterator[Site]:
     )
     try:
         _await(port, server)
-        with ExitStack() as closing:
-            books = open_ledger(str(ledger))
-            closing.callback(books.close)
+        with closing(open_ledger(str(ledger))) as books:
             settlement = Settlement(net.w3, net.deployment.settlement)
             url = f"http://127.0.0.1:{port}"
             yield Site(url, net, books, settlement, Token(net.w3, net.token))
@@ -249,10 +250,15 @@ def test_client__from_first_deposit_to_books_that_agree(
         assert site.escrow(channel_id) == Channel(charged, charged)
         assert site.token.balance_of(account.address) == PAYER_FUNDS - charged
 
-        # It comes back, deposits into the same channel, and asks for a part of it.
+        # It comes back to a page that fails: its deposit counts, and nothing is charged.
+        assert site.pay(reader, 1, "/broken", "500") == (0, {"402": 1, "500": 1})
+        assert site.escrow(channel_id) == Channel(charged + DEPOSIT, charged)
+
+        # It pays from that, and asks for a part of it.
         assert site.pay(reader, 2) == (2 * PRICE, {"402": 2, "200": 2})
         assert site.channel_of(reader) == channel_id
         assert site.refund(reader, 4_000) == 4_000
+        assert site.escrow(channel_id).balance == charged + DEPOSIT - 4_000
         assert site.pay(reader, 3) == (3 * PRICE, {"402": 3, "200": 3})
         charged += 5 * PRICE
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from eth_typing import BlockNumber
 from hexbytes import HexBytes
 from web3 import Web3
-from web3.exceptions import TimeExhausted
+from web3.exceptions import TimeExhausted, TransactionNotFound
 from web3.types import Nonce, TxParams, TxReceipt, Wei
 
 from farthing.chain.connection import NodeUnreachable
@@ -80,6 +80,15 @@ class Transaction:
     gas: int | None = None
 
 
+@dataclass(frozen=True)
+class Signed:
+    """A signed transaction: its hash, and the bytes a node takes any number of times."""
+
+    hash: HexBytes
+    raw: bytes
+    filled: TxParams
+
+
 class Sender:
     """Sends transactions of one account on one chain.
 
@@ -102,7 +111,9 @@ class Sender:
             TransactionRefused: The node did not take it.
             TransactionLost: It was sent and no receipt came.
         """
-        return self._confirm(self._send(transaction))
+        signed = self.sign(transaction)
+        self.broadcast(signed)
+        return self.confirm(signed)
 
     def transact_all(self, transactions: Iterable[Transaction]) -> Iterator[TxReceipt]:
         """Sends many, several in flight at a time, and gives the receipts in their order.
@@ -110,24 +121,43 @@ class Sender:
         Raises: as `transact`, for the first that fails; later ones may be in flight then.
         """
         waiting = iter(transactions)
-        while window := [self._send(each) for each in islice(waiting, IN_FLIGHT)]:
-            for sent in window:
-                yield self._confirm(sent)
+        while planned := list(islice(waiting, IN_FLIGHT)):
+            window = []
+            for each in planned:
+                window.append(self.sign(each))
+                self.broadcast(window[-1])
+            for signed in window:
+                yield self.confirm(signed)
 
     def forget_nonce(self) -> None:
         """Asks the node for the account's count before the next transaction: it was changed by
         somebody else, or the chain was set back."""
         self._nonce = None
 
-    def _send(self, transaction: Transaction) -> tuple[HexBytes, TxParams]:
+    def sign(self, transaction: Transaction) -> Signed:
+        """Gives the transaction its nonce and fees, and signs it. Nothing is sent.
+
+        Raises:
+            ContractReverted: The contract would refuse.
+            TransactionRefused: It cannot be made.
+        """
         try:
             filled = self._fill(transaction)
             signed = self.account.sign_transaction(filled)
         except Exception as error:
             self._nonce = None
             raise as_farthing_error(error, self.address) from error
+        return Signed(HexBytes(signed.hash), bytes(signed.raw_transaction), filled)
+
+    def broadcast(self, signed: Signed) -> None:
+        """Hands a signed transaction to the node.
+
+        Raises:
+            TransactionRefused: The node did not take it.
+            TransactionLost: It may have.
+        """
         try:
-            sent = self.w3.eth.send_raw_transaction(signed.raw_transaction)
+            self.w3.eth.send_raw_transaction(signed.raw)
         except Exception as error:
             # Whether the node counted this nonce is not known any more.
             self.forget_nonce()
@@ -136,8 +166,7 @@ class Sender:
                 # The node may have taken it and died before it said so.
                 raise TransactionLost(signed.hash, str(refusal)) from error
             raise refusal from error
-        self._nonce = filled["nonce"] + 1
-        return sent, filled
+        self._nonce = signed.filled["nonce"] + 1
 
     def _fill(self, transaction: Transaction) -> TxParams:
         if self._nonce is None:
@@ -160,21 +189,71 @@ class Sender:
         estimate = self.w3.eth.estimate_gas({**filled, "from": self.address})
         return estimate * (100 + GAS_MARGIN_PERCENT) // 100
 
-    def _confirm(self, sent: tuple[HexBytes, TxParams]) -> TxReceipt:
-        transaction_hash, filled = sent
+    def resume(self, transaction: HexBytes, raw: bytes) -> bool:
+        """Sends signed bytes of before once more, unless they are mined; whether they succeeded.
+
+        False also when the node will not take them any more: their nonce went to another one.
+
+        Raises:
+            TransactionLost: The node took them and no receipt came.
+            NodeUnreachable: The node cannot be asked.
+        """
+        receipt = self._receipt(transaction)
+        if receipt is None:
+            try:
+                self.w3.eth.send_raw_transaction(raw)
+            except Exception as error:
+                refusal = as_farthing_error(error, self.address)
+                if isinstance(refusal, NodeUnreachable):
+                    raise refusal from error
+                # Refused as known already, or as too late: its receipt tells which.
+                receipt = self._receipt(transaction)
+                if receipt is None and not self._is_pending(transaction):
+                    return False
+            receipt = receipt or self._wait(transaction)
+        return receipt["status"] == 1
+
+    def _receipt(self, transaction: HexBytes) -> TxReceipt | None:
+        try:
+            return self.w3.eth.get_transaction_receipt(transaction)
+        except TransactionNotFound:
+            return None
+        except Exception as error:
+            raise as_farthing_error(error, self.address) from error
+
+    def _is_pending(self, transaction: HexBytes) -> bool:
+        try:
+            self.w3.eth.get_transaction(transaction)
+        except TransactionNotFound:
+            return False
+        except Exception as error:
+            raise as_farthing_error(error, self.address) from error
+        return True
+
+    def confirm(self, signed: Signed) -> TxReceipt:
+        """Waits until a transaction that was sent is mined.
+
+        Raises:
+            ContractReverted: The contract refused.
+            TransactionRefused: It failed for another reason.
+            TransactionLost: No receipt came.
+        """
+        receipt = self._wait(signed.hash)
+        if receipt["status"] != 1:
+            raise self._reason(signed.filled, receipt)
+        return receipt
+
+    def _wait(self, transaction: HexBytes) -> TxReceipt:
         try:
             receipt = self.w3.eth.wait_for_transaction_receipt(
-                transaction_hash, timeout=RECEIPT_SECONDS, poll_latency=POLL_SECONDS
+                transaction, timeout=RECEIPT_SECONDS, poll_latency=POLL_SECONDS
             )
         except TimeExhausted as error:
-            reason = f"waited {RECEIPT_SECONDS} s"
-            raise TransactionLost(transaction_hash, reason) from error
+            raise TransactionLost(transaction, f"waited {RECEIPT_SECONDS} s") from error
         except Exception as error:  # whatever it is, the transaction is out
-            raise TransactionLost(transaction_hash, _words(error)) from error
+            raise TransactionLost(transaction, _words(error)) from error
         if not {"status", "gasUsed", "logs"} <= receipt.keys():
-            raise TransactionLost(transaction_hash, "the node's receipt is not complete")
-        if receipt["status"] != 1:
-            raise self._reason(filled, receipt)
+            raise TransactionLost(transaction, "the node's receipt is not complete")
         return receipt
 
     def _reason(self, filled: TxParams, receipt: TxReceipt) -> FarthingError:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from eth_typing import ChecksumAddress
+from eth_typing import BlockNumber, ChecksumAddress
 from web3 import Web3
 from web3.exceptions import BadFunctionCallOutput
-from web3.types import TxReceipt
+from web3.types import BlockIdentifier, TxReceipt
 
 from farthing.chain.artifacts import artifact
 from farthing.chain.events import Event, read_events
@@ -21,6 +21,7 @@ from farthing.protocol import (
     DepositAuthorization,
     Domain,
     Outcome,
+    Refund,
     VoucherClaim,
     decode_outcomes,
     sign,
@@ -85,6 +86,24 @@ class PendingWithdrawal:
 
     amount: int
     initiated_at: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All the chain says of a channel, at one block.
+
+    Attributes:
+        withdraw_amount: What the payer has asked back; 0 when it has not.
+        withdraw_requested_at: Unix seconds; 0 when it has not.
+        block: The block's number.
+    """
+
+    balance: int
+    total_claimed: int
+    withdraw_amount: int
+    withdraw_requested_at: int
+    refund_nonce: int
+    block: int
 
 
 @dataclass(frozen=True)
@@ -182,6 +201,17 @@ class Settlement:
         nonce: int = self._read("refundNonce", channel_id)
         return nonce
 
+    def snapshot(self, channel_id: bytes) -> Snapshot:
+        """The channel's books, its pending withdrawal and its refund nonce, of one block."""
+        try:
+            block = self.w3.eth.block_number
+        except Exception as error:
+            raise as_farthing_error(error, self.address) from error
+        balance, total_claimed = self._read("channels", channel_id, block=block)
+        amount, requested_at = self._read("pendingWithdrawals", channel_id, block=block)
+        nonce = self._read("refundNonce", channel_id, block=block)
+        return Snapshot(balance, total_claimed, amount, requested_at, nonce, block)
+
     def receiver_account(self, receiver: str, token: str) -> ReceiverAccount:
         """What was claimed for ``receiver`` in ``token``, and what was paid out of it."""
         return ReceiverAccount(*self._read("receivers", receiver, token))
@@ -190,9 +220,10 @@ class Settlement:
         """This contract's events in a receipt, in their order."""
         return read_events(self._contract, receipt)
 
-    def _read(self, function: str, *arguments: Any) -> Any:
+    def _read(self, function: str, *arguments: Any, block: int | None = None) -> Any:
+        at: BlockIdentifier = "latest" if block is None else BlockNumber(block)
         try:
-            return self._contract.functions[function](*arguments).call()
+            return self._contract.functions[function](*arguments).call(block_identifier=at)
         except Exception as error:
             raise as_farthing_error(error, self.address) from error
 
@@ -204,6 +235,21 @@ class Settlement:
         """A deposit, to be sent together with others by `Sender.transact_all`."""
         arguments = (config.as_tuple(), amount, collector, collector_data)
         return self._transaction("deposit", *arguments, gas=DEPOSIT_GAS)
+
+    def check_deposit(
+        self, sender: str, config: ChannelConfig, amount: int, collector: str, collector_data: bytes
+    ) -> None:
+        """Runs a deposit without sending it.
+
+        Raises:
+            ContractReverted: It would be refused.
+        """
+        arguments = (config.as_tuple(), amount, collector, collector_data)
+        try:
+            call = self._contract.functions.deposit(*arguments)
+            call.call({"from": Web3.to_checksum_address(sender)})
+        except Exception as error:
+            raise as_farthing_error(error, self.address) from error
 
     def deposit(
         self,
@@ -283,6 +329,30 @@ class Settlement:
         """Gives money back by the receiver authorizer's signed `Refund`; anyone may send it."""
         arguments = (config.as_tuple(), amount, nonce, signature)
         return sender.transact(self._transaction("refundWithSignature", *arguments))
+
+    def plan_refund(
+        self,
+        authorizer: Signer,
+        config: ChannelConfig,
+        amount: int,
+        nonce: int,
+        claims: Sequence[VoucherClaim] = (),
+    ) -> Transaction:
+        """A refund by the authorizer's signature, after the claims that are due: all or nothing.
+
+        What is not claimed before a refund can be given away by it.
+        """
+        refund = Refund(config.channel_id(self.domain), nonce, amount)
+        signature = sign(authorizer, refund, self.domain)
+        arguments = (config.as_tuple(), amount, nonce, signature)
+        if not claims:
+            return self._transaction("refundWithSignature", *arguments)
+        rows = [claim.as_tuple() for claim in claims]
+        claim_call = self._transaction(
+            "claimWithSignature", rows, self.sign_claims(authorizer, claims)
+        )
+        refund_call = self._transaction("refundWithSignature", *arguments)
+        return self._transaction("multicall", [claim_call.data, refund_call.data])
 
     # ------------------------------------------------------------ Farthing's extension
 

@@ -18,7 +18,7 @@ class Mirror(Struct, frozen=True):
         withdraw_amount: What the payer has asked back and may take after the delay.
         withdraw_requested_at: When it asked, unix seconds; 0 when it did not.
         refund_nonce: The nonce the next signed refund has to name.
-        synced_at: When the chain was asked, unix seconds.
+        synced_at: When the chain was asked, unix milliseconds; of two answers the later counts.
     """
 
     balance: int

@@ -99,55 +99,80 @@ class SqliteLedger(Ledger):
 
     def commit(self, charges: Sequence[NewCharge]) -> list[bool]:
         with self._transaction() as writer:
-            ((last,),) = writer.execute("SELECT coalesce(max(id), 0) FROM charges")
-            made = []
-            for charge in charges:
-                done = self._charge(writer, charge, last + 1)
-                last += done
-                made.append(done or self._is_repeated(writer, charge))
-            return made
+            if self._charge(writer, charges) == len(charges):
+                return [True] * len(charges)
+            # Some channel has moved on. One by one it is seen which.
+            writer.execute("ROLLBACK; BEGIN IMMEDIATE")
+            return [
+                self._charge(writer, [charge]) == 1 or self._is_repeated(writer, charge)
+                for charge in charges
+            ]
 
-    def _charge(self, writer: apsw.Connection, charge: NewCharge, number: int) -> bool:
-        total = _blob(charge.charged + charge.amount)
-        moved = writer.execute(
-            "SELECT last_charge FROM channels WHERE channel_id = ? AND charges = ? AND charged = ?",
-            (charge.channel_id, charge.charges, _blob(charge.charged)),
-        ).fetchone()
-        if moved is None:
-            return False
-        writer.execute(
-            "UPDATE channels SET charged = ?, charges = charges + 1, ceiling = ?, signature = ?, "
-            "last_charge = ? WHERE channel_id = ?",
-            (total, _blob(charge.ceiling), charge.signature, number, charge.channel_id),
-        )
-        writer.execute(
-            f"INSERT INTO charges ({_CHARGE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                number,
-                charge.channel_id,
-                moved[0],
-                _blob(charge.amount),
-                total,
-                _blob(charge.price),
-                charge.route,
-                charge.request_id,
-                charge.time,
-            ),
-        )
-        answer = charge.answer
-        if answer is not None:
-            writer.execute(
-                "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)",
+    def _charge(self, writer: apsw.Connection, charges: Sequence[NewCharge]) -> int:
+        """Makes charges for those channels that stand where they were reserved; how many."""
+        ((last,),) = writer.execute("SELECT coalesce(max(id), 0) FROM charges")
+        numbered = list(enumerate(charges, last + 1))
+        before = writer.total_changes()
+        # Compare: there is a charge only where the channel has not moved.
+        writer.executemany(
+            f"INSERT INTO charges ({_CHARGE}) "
+            "SELECT ?, channel_id, last_charge, ?, ?, ?, ?, ?, ? FROM channels "
+            "WHERE channel_id = ? AND charges = ? AND charged = ?",
+            [
                 (
                     number,
-                    answer.target,
-                    answer.status,
-                    msgspec.msgpack.encode(answer.headers),
-                    answer.body,
-                    answer.expires_at,
-                ),
-            )
-        return True
+                    _blob(charge.amount),
+                    _blob(charge.charged + charge.amount),
+                    _blob(charge.price),
+                    charge.route,
+                    charge.request_id,
+                    charge.time,
+                    charge.channel_id,
+                    charge.charges,
+                    _blob(charge.charged),
+                )
+                for number, charge in numbered
+            ],
+        )
+        made = writer.total_changes() - before
+        if made != len(charges):
+            return made
+        # And set. Two charges of one channel at one count both pass the comparison: the second
+        # finds nothing to set.
+        writer.executemany(
+            "UPDATE channels SET charged = ?, charges = charges + 1, ceiling = ?, signature = ?, "
+            "last_charge = ? WHERE channel_id = ? AND charges = ?",
+            [
+                (
+                    _blob(charge.charged + charge.amount),
+                    _blob(charge.ceiling),
+                    charge.signature,
+                    number,
+                    charge.channel_id,
+                    charge.charges,
+                )
+                for number, charge in numbered
+            ],
+        )
+        set_ = writer.total_changes() - before - made
+        if set_ != len(charges):
+            return set_
+        writer.executemany(
+            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    number,
+                    charge.answer.target,
+                    charge.answer.status,
+                    msgspec.msgpack.encode(charge.answer.headers),
+                    charge.answer.body,
+                    charge.answer.expires_at,
+                )
+                for number, charge in numbered
+                if charge.answer is not None
+            ],
+        )
+        return made
 
     def _is_repeated(self, writer: apsw.Connection, charge: NewCharge) -> bool:
         row = writer.execute(

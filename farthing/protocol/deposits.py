@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from eth_abi.abi import encode as abi_encode
-from eth_hash.auto import keccak
 
 from farthing.protocol import values
 from farthing.protocol.errors import InvalidField
+from farthing.protocol.keccak import keccak
 from farthing.protocol.typed_data import StructType, TypedMessage, encode_words
 
 RECEIVE_WITH_AUTHORIZATION = StructType(
@@ -67,7 +67,7 @@ class DepositAuthorization(TypedMessage):
 
         ``keccak256(abi.encode(channelId, salt))``.
         """
-        return bytes(keccak(encode_words(self.channel_id, self.salt)))
+        return keccak(encode_words(self.channel_id, self.salt))
 
     def struct_hash(self) -> bytes:
         return RECEIVE_WITH_AUTHORIZATION.hash(

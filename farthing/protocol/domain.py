@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from eth_hash.auto import keccak
-
 from farthing.protocol import values
 from farthing.protocol.errors import InvalidField
+from farthing.protocol.keccak import keccak
 from farthing.protocol.typed_data import StructType
 
 DOMAIN_NAME = "x402 Batch Settlement"
@@ -91,4 +90,4 @@ def _check_place(domain: Domain | TokenDomain | Permit2Domain) -> None:
 
 
 def _hash(text: str) -> bytes:
-    return bytes(keccak(text.encode()))
+    return keccak(text.encode())

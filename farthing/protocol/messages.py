@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from eth_hash.auto import keccak
-
 from farthing.protocol import values
 from farthing.protocol.channel import ChannelConfig, ConfigTuple
 from farthing.protocol.domain import Domain
 from farthing.protocol.errors import InvalidField
+from farthing.protocol.keccak import keccak
 from farthing.protocol.typed_data import StructType, TypedMessage
 
 ClaimTuple: TypeAlias = tuple[tuple[ConfigTuple, int], bytes, int]

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from eth_hash.auto import keccak
-
 from farthing.protocol import values
 from farthing.protocol.channel import ChannelConfig
 from farthing.protocol.errors import InvalidField
+from farthing.protocol.keccak import keccak
 from farthing.protocol.messages import VoucherClaim
 from farthing.protocol.signatures import is_strict
 from farthing.protocol.typed_data import StructType, TypedMessage

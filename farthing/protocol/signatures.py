@@ -14,11 +14,11 @@ from weakref import WeakKeyDictionary
 from coincurve import PrivateKey, PublicKey
 from eth_account.messages import SignableMessage
 from eth_account.signers.local import LocalAccount
-from eth_hash.auto import keccak
 
 from farthing.protocol import values
 from farthing.protocol.channel import ChannelConfig
 from farthing.protocol.errors import ChainReadNeeded, SigningFailed
+from farthing.protocol.keccak import keccak
 from farthing.protocol.typed_data import SigningDomain, TypedMessage
 
 IsContract: TypeAlias = Callable[[str], bool]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
-from eth_hash.auto import keccak
+from farthing.protocol.keccak import keccak
 
 _PREFIX = b"\x19\x01"
 _ADDRESS_PADDING = bytes(12)

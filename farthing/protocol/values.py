@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from eth_hash.auto import keccak
-
 from farthing.protocol.errors import InvalidField
+from farthing.protocol.keccak import keccak
 
 ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
 
@@ -25,7 +24,9 @@ MAX_VOUCHER_SIGNATURE = 256
 # For `fullmatch`: a `$` would let a newline through.
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _WORD = re.compile(r"0x[0-9a-fA-F]{64}")
+_HEX = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _DECIMAL = re.compile(r"[0-9]{1,39}")
+_LONG_DECIMAL = re.compile(r"[0-9]{1,78}")
 
 
 def address(field: str, value: object) -> str:
@@ -71,6 +72,15 @@ def signature_bytes(field: str, value: object, longest: int = MAX_SIGNATURE) -> 
     return value if type(value) is bytes else bytes(value)
 
 
+def signature_from_hex(field: str, value: object, longest: int = MAX_SIGNATURE) -> bytes:
+    """A :func:`signature_bytes` from its JSON form, ``0x`` and hex digits."""
+    if not isinstance(value, str) or len(value) > 2 + 2 * longest or not _HEX.fullmatch(value):
+        raise InvalidField(
+            field, value, f"must be 0x and the hex digits of at most {longest} bytes"
+        )
+    return bytes.fromhex(value[2:])
+
+
 def uint40(field: str, value: object) -> int:
     """An integer of at most 40 bits."""
     return _uint(field, value, 40)
@@ -91,6 +101,13 @@ def uint128_from_decimal(field: str, value: object) -> int:
     if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
         raise InvalidField(field, value, "must be a decimal string of 1 to 39 digits")
     return uint128(field, int(value))
+
+
+def uint256_from_decimal(field: str, value: object) -> int:
+    """A number from its JSON form: a string of 1 to 78 ASCII digits, at most 256 bits."""
+    if not isinstance(value, str) or not _LONG_DECIMAL.fullmatch(value):
+        raise InvalidField(field, value, "must be a decimal string of 1 to 78 digits")
+    return uint256(field, int(value))
 
 
 def withdraw_delay(field: str, value: object) -> int:

@@ -1,0 +1,19 @@
+"""The paywall: a price on a URL, and every charge durable."""
+
+from farthing.paywall.asgi import PaywallMiddleware
+from farthing.paywall.limits import Limits
+from farthing.paywall.offer import Offers
+from farthing.paywall.paywall import Admission, ChargeInvalid, Paywall
+from farthing.paywall.prices import PriceInvalid, Prices, Request
+
+__all__ = [
+    "Admission",
+    "ChargeInvalid",
+    "Limits",
+    "Offers",
+    "Paywall",
+    "PaywallMiddleware",
+    "PriceInvalid",
+    "Prices",
+    "Request",
+]

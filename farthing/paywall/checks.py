@@ -1,0 +1,102 @@
+"""Whether a payment is one this publisher can take, as far as that can be told from it alone.
+
+The rules are those x402 has for who verifies, in their order; each has its code.
+"""
+
+from __future__ import annotations
+
+from farthing.ledger import ChannelState
+from farthing.protocol import Domain, Voucher
+from farthing.protocol.payments import ErrorCode, Payment, PaymentRefused, Terms
+from farthing.protocol.signatures import IsContract, IsValidErc1271, is_payer_signature
+
+# Codes of ours, where x402 has none.
+TERMS_CHANGED = "accepted_terms_mismatch"
+EXPOSURE_CAP = "exposure_cap_reached"
+
+
+def check_terms(payment: Payment, terms: Terms, price: int) -> None:
+    """The client accepted these terms, and its channel is made for them.
+
+    Raises:
+        PaymentRefused: It did not, or it is not.
+    """
+    config = payment.config
+    if payment.network != terms.network:
+        raise PaymentRefused(ErrorCode.NETWORK_MISMATCH, f"pay on {terms.network}")
+    if payment.asset.lower() != terms.token.lower() or config.token != terms.token:
+        raise PaymentRefused(ErrorCode.TOKEN_MISMATCH, f"pay with token {terms.token}")
+    if payment.pay_to.lower() != terms.receiver.lower() or config.receiver != terms.receiver:
+        raise PaymentRefused(ErrorCode.RECEIVER_MISMATCH, f"pay to {terms.receiver}")
+    if config.receiver_authorizer != terms.receiver_authorizer:
+        raise PaymentRefused(
+            ErrorCode.RECEIVER_AUTHORIZER_MISMATCH,
+            f"the channel's receiverAuthorizer must be {terms.receiver_authorizer}",
+        )
+    if config.withdraw_delay != terms.withdraw_delay:
+        raise PaymentRefused(
+            ErrorCode.WITHDRAW_DELAY_MISMATCH,
+            f"the channel's withdrawDelay must be {terms.withdraw_delay}",
+        )
+    # A refund costs nothing, so it does not matter what its client thinks the price is.
+    if payment.amount != price and not payment.is_refund:
+        raise PaymentRefused(
+            TERMS_CHANGED, f"the price is {price}, the payment accepted {payment.amount}"
+        )
+
+
+def check_signature(
+    payment: Payment,
+    domain: Domain,
+    *,
+    is_contract: IsContract | None = None,
+    is_valid_erc1271: IsValidErc1271 | None = None,
+) -> None:
+    """The channel has the id it is said to have, and the voucher is its payer's.
+
+    Raises:
+        PaymentRefused: One of them is not so.
+        ChainReadNeeded: Only the chain can tell, and it cannot be asked from here.
+    """
+    if payment.config.channel_id(domain) != payment.channel_id:
+        raise PaymentRefused(
+            ErrorCode.CHANNEL_ID_MISMATCH, "channelId is not the id of channelConfig"
+        )
+    digest = Voucher(payment.channel_id, payment.ceiling).digest(domain)
+    if not is_payer_signature(
+        payment.config,
+        digest,
+        payment.signature,
+        is_contract=is_contract,
+        is_valid_erc1271=is_valid_erc1271,
+    ):
+        raise PaymentRefused(
+            ErrorCode.VOUCHER_SIGNATURE, "the voucher is not signed by the channel's payer"
+        )
+
+
+def check_room(payment: Payment, state: ChannelState, price: int, cap: int | None) -> None:
+    """The channel has the money, and the publisher the trust, for one more charge of ``price``.
+
+    What the payer has asked back counts as gone. ``cap`` is how much may be charged and not yet
+    claimed on chain; None is no limit.
+
+    Raises:
+        PaymentRefused: It has not.
+    """
+    mirror = state.mirror
+    room = mirror.balance - mirror.withdraw_amount
+    if payment.ceiling > room:
+        raise PaymentRefused(
+            ErrorCode.CUMULATIVE_EXCEEDS_BALANCE,
+            f"the voucher is for {payment.ceiling}, the channel holds {room}: deposit more",
+        )
+    if payment.ceiling <= mirror.total_claimed and price:
+        raise PaymentRefused(
+            ErrorCode.CUMULATIVE_BELOW_CLAIMED,
+            f"the voucher is for {payment.ceiling}, {mirror.total_claimed} is claimed already",
+        )
+    if cap is not None and state.charged + price - mirror.total_claimed > cap:
+        raise PaymentRefused(
+            EXPOSURE_CAP, "this channel owes as much as the publisher allows before it redeems"
+        )

@@ -1,0 +1,122 @@
+"""What a publisher asks for, in the three forms it is asked in: header, JSON, and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from farthing.ledger import ChannelState
+from farthing.paywall.page import page
+from farthing.paywall.replies import Reply, json_reply
+from farthing.protocol.payments import REQUIRED_HEADER, VERSION, Terms, write_header
+
+MESSAGE = "Payment required"
+
+
+class Offers:
+    """Makes the 402 answers of one publisher.
+
+    Args:
+        terms: What is the same for every price.
+        symbol: The token's symbol, and ``decimals`` its decimals, for people.
+    """
+
+    def __init__(self, terms: Terms, symbol: str, decimals: int) -> None:
+        self.terms = terms
+        self.symbol = symbol
+        self.decimals = decimals
+
+    def payment_required(
+        self,
+        price: int,
+        url: str,
+        *,
+        error: str = MESSAGE,
+        reason: str | None = None,
+        state: tuple[bytes, ChannelState] | None = None,
+        as_page: bool = False,
+    ) -> Reply:
+        """A 402 that says what ``url`` costs.
+
+        With ``state``, the corrective one: it tells the client where its channel stands, with the
+        voucher that proves it. ``error`` is a code for programs, ``reason`` a sentence.
+        """
+        extra = {} if state is None else corrective(*state)
+        required = {
+            "x402Version": VERSION,
+            "error": error,
+            "resource": {"url": url},
+            "accepts": self.terms.requirements(price, **extra),
+        }
+        headers = [
+            (REQUIRED_HEADER.lower().encode(), write_header(required)),
+            (b"cache-control", b"no-store"),
+            (b"vary", b"accept, payment-signature"),
+        ]
+        if as_page:
+            body = page(self.amount(price), self.terms, url, None if error == MESSAGE else reason)
+            return Reply(402, [*headers, (b"content-type", b"text/html; charset=utf-8")], body)
+        shown: dict[str, Any] = required if reason is None else {**required, "reason": reason}
+        return json_reply(402, shown, headers)
+
+    def amount(self, units: int) -> str:
+        """An amount in units of the token, as people write it: ``0.002 tUSD``."""
+        whole, fraction = divmod(units, 10**self.decimals)
+        digits = str(fraction).rjust(self.decimals, "0").rstrip("0")
+        return f"{whole}.{digits} {self.symbol}" if digits else f"{whole} {self.symbol}"
+
+
+def channel_state(channel_id: bytes, state: ChannelState) -> dict[str, Any]:
+    """x402's ``channelState``: where a channel stands."""
+    mirror = state.mirror
+    return {
+        "channelId": "0x" + channel_id.hex(),
+        "balance": str(mirror.balance),
+        "totalClaimed": str(mirror.total_claimed),
+        "withdrawRequestedAt": mirror.withdraw_requested_at,
+        "refundNonce": str(mirror.refund_nonce),
+        "chargedCumulativeAmount": str(state.charged),
+    }
+
+
+def corrective(channel_id: bytes, state: ChannelState) -> dict[str, Any]:
+    """What a corrective 402 adds; without a voucher yet there is nothing that could prove it."""
+    told: dict[str, Any] = {"channelState": channel_state(channel_id, state)}
+    if state.signature:
+        told["voucherState"] = {
+            "signedMaxClaimable": str(state.ceiling),
+            "signature": "0x" + state.signature.hex(),
+        }
+    return told
+
+
+def payment_response(
+    network: str,
+    payer: str,
+    channel_id: bytes,
+    state: ChannelState,
+    *,
+    charged: int | None,
+    transaction: str = "",
+    amount: str = "",
+) -> bytes:
+    """The ``PAYMENT-RESPONSE`` header: what was charged, or moved on chain, and where that leaves
+    the channel."""
+    extra: dict[str, Any] = {"channelState": channel_state(channel_id, state)}
+    if charged is not None:
+        extra["chargedAmount"] = str(charged)
+    return write_header(
+        {
+            "success": True,
+            "transaction": transaction,
+            "network": network,
+            "payer": payer,
+            "amount": amount,
+            "extra": extra,
+        }
+    )
+
+
+def wants_page(accept: Sequence[bytes]) -> bool:
+    """Whether a client is a browser that shows its answer to a person."""
+    return any(b"text/html" in value for value in accept)

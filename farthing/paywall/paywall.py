@@ -1,0 +1,533 @@
+"""The paywall: from a request to leave to run its handler, and from its answer to a charge.
+
+    price - parse - verify - reserve - handler - commit the charge - answer
+
+It knows no server: `farthing.paywall.asgi` and `farthing.paywall.wsgi` bring it requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
+from typing import Any, TypeVar
+
+import msgspec
+
+from farthing.ledger import (
+    Answer,
+    ChannelState,
+    Ledger,
+    LedgerUnavailable,
+    NewCharge,
+    NotReserved,
+)
+from farthing.paywall.batcher import Batcher
+from farthing.paywall.checks import (
+    EXPOSURE_CAP,
+    check_room,
+    check_signature,
+    check_terms,
+)
+from farthing.paywall.limits import Limits
+from farthing.paywall.offer import Offers, payment_response, wants_page
+from farthing.paywall.onchain import ChainUnavailable, OnChain
+from farthing.paywall.prices import Prices, Refused, Request, Rule
+from farthing.paywall.replies import Reply, json_reply
+from farthing.paywall.reservations import Reservation, Reservations
+from farthing.protocol import ZERO_ADDRESS, Domain, FarthingError
+from farthing.protocol.payments import (
+    RESPONSE_HEADER,
+    SIGNATURE_HEADER,
+    ErrorCode,
+    Payment,
+    PaymentRefused,
+    read_payment,
+)
+
+log = logging.getLogger("farthing.paywall")
+
+T = TypeVar("T")
+
+COMMIT_BATCH = 256
+# Calls of the chain that run at a time.
+CHAIN_THREADS = 4
+
+_HEADER = SIGNATURE_HEADER.lower().encode()
+_RESPONSE = RESPONSE_HEADER.lower().encode()
+_PRIVATE = (b"cache-control", b"private, no-store")
+_SOON = [(b"retry-after", b"1")]
+
+
+class ChargeInvalid(FarthingError):
+    """A handler asked for more than the price it was called for, or for no amount at all."""
+
+    def __init__(self, amount: object, price: int) -> None:
+        super().__init__(f"a charge is an int of 0 to the price of {price}, not {amount!r}.")
+
+
+class Admission:
+    """Leave to run a handler for a request that can be paid.
+
+    Attributes:
+        payer: Who pays, an address.
+        channel_id: From which channel.
+        price: What it costs at most, in the token's smallest unit.
+        amount: What will be charged if the handler succeeds; `charge` lowers it.
+    """
+
+    __slots__ = ("_deposited", "_payment", "_reservation", "_rule", "_target", "amount", "price")
+
+    def __init__(
+        self,
+        payment: Payment,
+        rule: Rule,
+        price: int,
+        target: bytes,
+        reservation: Reservation,
+        deposited: str,
+    ) -> None:
+        self._payment = payment
+        self._rule = rule
+        self._target = target
+        self._reservation = reservation
+        self._deposited = deposited
+        self.price = price
+        self.amount = price
+
+    @property
+    def payer(self) -> str:
+        return self._payment.config.payer
+
+    @property
+    def channel_id(self) -> bytes:
+        return self._payment.channel_id
+
+    def charge(self, amount: int) -> None:
+        """Charges ``amount`` smallest units instead of the whole price.
+
+        Raises:
+            ChargeInvalid: It is not an int of 0 to the price.
+        """
+        if type(amount) is not int or not 0 <= amount <= self.price:
+            raise ChargeInvalid(amount, self.price)
+        self.amount = amount
+
+
+class Arrival(msgspec.Struct):
+    """A request as a server hands it over. Header names are in lower case."""
+
+    method: str
+    path: str
+    query: bytes
+    url: Callable[[], str]
+    headers: list[tuple[bytes, bytes]]
+
+
+class Paywall:
+    """One publisher's paywall. To be used by one event loop at a time.
+
+    Args:
+        prices: What costs what.
+        offers: On what terms.
+        domain: The settlement contract vouchers are signed for.
+        ledger: Where charges are kept.
+        chain: Where deposits and refunds are sent; None takes vouchers of known channels only.
+        limits: How long, how large, how much.
+    """
+
+    def __init__(
+        self,
+        prices: Prices,
+        offers: Offers,
+        domain: Domain,
+        ledger: Ledger,
+        chain: OnChain | None,
+        limits: Limits,
+    ) -> None:
+        self.prices = prices
+        self.offers = offers
+        self.domain = domain
+        self.ledger = ledger
+        self.limits = limits
+        self.counts: Counter[str] = Counter()
+        self._chain = chain
+        self._chain_threads = ThreadPoolExecutor(CHAIN_THREADS, "farthing-chain")
+        self._ledger_thread = ThreadPoolExecutor(1, "farthing-ledger")
+        self._commit_thread = ThreadPoolExecutor(1, "farthing-commit")
+        self._reservations = Reservations(
+            ledger, self._ledger_thread, limits.wait_seconds, limits.hold_seconds
+        )
+        self._commits = Batcher(ledger.commit, self._commit_thread, COMMIT_BATCH)
+        self._refreshing: set[bytes] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._run = secrets.token_hex(8)
+        self._numbers = count(1)
+
+    # ------------------------------------------------------------ before the handler
+
+    def rule(self, method: str, path: str) -> Rule | Refused | None:
+        """What holds for a request; None lets it pass."""
+        return self.prices.find(method, path)
+
+    async def admit(self, rule: Rule | Refused, arrival: Arrival) -> Admission | Reply | None:
+        """Leave to run the handler of a priced request, or the answer in its place.
+
+        None when the price turns out to be 0. An admission is to be ended with `commit` or
+        `cancel`, whatever happens.
+        """
+        if isinstance(rule, Refused):
+            self.counts["refused"] += 1
+            return json_reply(404, {"error": "not_found"})
+        header = None
+        accept: list[bytes] = []
+        for name, value in arrival.headers:
+            if name == _HEADER:
+                header = value
+            elif name == b"accept":
+                accept.append(value)
+        try:
+            price = self.prices.price(rule, _request(rule, arrival))
+        except Exception:
+            # The function is the publisher's own; whatever it does, nothing is given away.
+            log.exception("the price function of %s failed", rule.text)
+            self.counts["failed"] += 1
+            return json_reply(500, {"error": "price_unavailable"})
+        if price == 0:
+            return None
+        if header is None:
+            self.counts["unpaid"] += 1
+            as_page = wants_page(accept)
+            return self.offers.payment_required(price, arrival.url(), as_page=as_page)
+        try:
+            return await self._admit(rule, price, header, arrival)
+        except PaymentRefused as refused:
+            self.counts[refused.code] += 1
+            return self._refuse(refused, price, arrival)
+        except LedgerUnavailable as error:
+            self.counts["ledger_unavailable"] += 1
+            log.warning("%s", error)
+            return json_reply(503, {"error": "ledger_unavailable"}, _SOON)
+        except ChainUnavailable as error:
+            self.counts["chain_unavailable"] += 1
+            log.warning("%s", error)
+            return json_reply(503, {"error": ErrorCode.RPC_READ_FAILED}, _SOON)
+
+    async def _admit(
+        self, rule: Rule, price: int, header: bytes, arrival: Arrival
+    ) -> Admission | Reply:
+        payment = read_payment(header)
+        check_terms(payment, self.offers.terms, price)
+        await self._check_signature(payment)
+        deposited = ""
+        reservation = await self._reservations.take(payment.channel_id)
+        if reservation is NotReserved.UNKNOWN:
+            await self._meet(payment)
+            reservation = await self._reservations.take(payment.channel_id)
+        if isinstance(reservation, NotReserved):
+            raise PaymentRefused(
+                ErrorCode.CHANNEL_BUSY, "another request of this channel is under way: retry"
+            )
+        try:
+            if payment.is_refund:
+                return await self._refund(payment, reservation, arrival)
+            target = _target(arrival)
+            answer = await self._repeated(payment, price, target, reservation.state)
+            if answer is not None:
+                self._reservations.give(reservation)
+                return answer
+            if payment.deposit is not None:
+                deposited = await self._deposit(payment, reservation)
+            state = reservation.state
+            if payment.ceiling != state.charged + price:
+                self._reservations.give(reservation)
+                return self._correct(price, arrival, payment.channel_id, state)
+            check_room(payment, state, price, self.limits.exposure_cap)
+            self._keep_fresh(payment, state)
+        except BaseException:
+            self._reservations.give(reservation)
+            raise
+        return Admission(payment, rule, price, target, reservation, deposited)
+
+    async def _check_signature(self, payment: Payment) -> None:
+        if payment.config.payer_authorizer != ZERO_ADDRESS:
+            check_signature(payment, self.domain)
+        elif self._chain is None:
+            raise PaymentRefused(
+                ErrorCode.VOUCHER_SIGNATURE, "set a payerAuthorizer: contract wallets are not taken"
+            )
+        else:
+            await self._on_chain(self._chain.check_signature, payment, self.domain)
+
+    async def _repeated(
+        self, payment: Payment, price: int, target: bytes, state: ChannelState
+    ) -> Reply | None:
+        """The stored answer, for the channel's latest voucher sent once more for the same thing."""
+        if (payment.ceiling, payment.signature) != (state.ceiling, state.signature):
+            return None
+        if payment.ceiling == state.charged + price:
+            # It charged less than it allowed, and allows this one too.
+            return None
+        answer = await self._read(self.ledger.answer, payment.channel_id)
+        if answer is None or answer.target != target or answer.expires_at < time.time():
+            return None
+        self.counts["repeated"] += 1
+        return Reply(answer.status, answer.headers, answer.body)
+
+    # ------------------------------------------------------------ after the handler
+
+    async def commit(
+        self,
+        admission: Admission,
+        status: int,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes | None,
+    ) -> Reply:
+        """Charges for a handler's answer, and gives it back as it is to be sent.
+
+        When this returns an answer with the payment's header, the charge is on the disk. ``body``
+        is None for one too long to be kept; then the body of what is given back is empty, and
+        the server sends the rest itself. Goes on to its end when its caller is cancelled.
+        """
+        payment, reservation = admission._payment, admission._reservation
+        state, now = reservation.state, int(time.time())
+        charged = msgspec.structs.replace(
+            state,
+            charged=state.charged + admission.amount,
+            charges=state.charges + 1,
+            ceiling=payment.ceiling,
+            signature=payment.signature,
+        )
+        told = self._told(payment, charged, admission)
+        sent = [*(each for each in headers if each[0].lower() != b"cache-control"), told, _PRIVATE]
+        answer = None
+        if body is not None and len(body) <= self.limits.answer_bytes:
+            expires = now + self.limits.answer_seconds
+            answer = Answer(admission._target, status, sent, body, expires)
+        made = self._commits.submit(
+            NewCharge(
+                channel_id=payment.channel_id,
+                charges=state.charges,
+                charged=state.charged,
+                amount=admission.amount,
+                price=admission.price,
+                ceiling=payment.ceiling,
+                signature=payment.signature,
+                route=admission._rule.text,
+                request_id=f"{self._run}-{next(self._numbers)}",
+                time=now,
+                answer=answer,
+            ),
+            partial(self._reservations.give, reservation),
+        )
+        try:
+            is_made = await made
+        except LedgerUnavailable as error:
+            self.counts["ledger_unavailable"] += 1
+            log.warning("%s", error)
+            return json_reply(503, {"error": "ledger_unavailable"}, _SOON)
+        if not is_made:
+            self.counts["overtaken"] += 1
+            busy = PaymentRefused(
+                ErrorCode.CHANNEL_BUSY, "another request of this channel went first: retry"
+            )
+            return json_reply(402, {"error": busy.code, "reason": busy.reason}, _SOON)
+        self.counts["paid"] += 1
+        return Reply(status, sent, body or b"")
+
+    def cancel(self, admission: Admission) -> list[tuple[bytes, bytes]]:
+        """Ends an admission without a charge: the handler failed, or its client is gone.
+
+        Gives the headers to send with a failed handler's answer: they tell a client that has
+        deposited that it did.
+        """
+        self._reservations.give(admission._reservation)
+        self.counts["handler_failed"] += 1
+        if not admission._deposited:
+            return []
+        admission.amount = 0
+        return [self._told(admission._payment, admission._reservation.state, admission)]
+
+    def _told(
+        self, payment: Payment, state: ChannelState, admission: Admission
+    ) -> tuple[bytes, bytes]:
+        wish = payment.deposit
+        header = payment_response(
+            self.offers.terms.network,
+            payment.config.payer,
+            payment.channel_id,
+            state,
+            charged=admission.amount,
+            transaction=admission._deposited,
+            amount=str(wish.amount) if wish and admission._deposited else "",
+        )
+        return _RESPONSE, header
+
+    # ------------------------------------------------------------ the chain
+
+    async def _meet(self, payment: Payment) -> None:
+        """Writes a channel down that the ledger does not know and the chain does, or will."""
+        if self._chain is None:
+            raise PaymentRefused(ErrorCode.CHANNEL_NOT_FOUND, "this channel is not known here")
+        mirror = await self._on_chain(self._chain.mirror, payment.channel_id)
+        if mirror.balance == 0 and payment.deposit is None:
+            raise PaymentRefused(
+                ErrorCode.CHANNEL_NOT_FOUND, "this channel holds nothing: deposit first"
+            )
+        if payment.deposit is not None:
+            # Nothing is written for a deposit that would fail.
+            await self._on_chain(self._chain.check_deposit, payment)
+        await self._write(self.ledger.mirror, payment.channel_id, payment.config, mirror)
+
+    async def _deposit(self, payment: Payment, reservation: Reservation) -> str:
+        assert payment.deposit is not None
+        if self._chain is None:
+            raise PaymentRefused(ErrorCode.DEPOSIT_PAYLOAD, "deposits are not taken here")
+        if payment.ceiling != reservation.state.charged + payment.amount:
+            # The voucher is no good, so its client has to be corrected before money moves.
+            return ""
+        name = self._chain.authorization(payment)
+        known = await self._read(self.ledger.deposit, name)
+        save = self._saving(self.ledger.save_deposit, int(time.time()))
+        transaction = await self._on_chain(self._chain.deposit, payment, known, save)
+        await self._resync(payment, reservation)
+        return transaction
+
+    async def _refund(self, payment: Payment, reservation: Reservation, arrival: Arrival) -> Reply:
+        if self._chain is None:
+            raise PaymentRefused(ErrorCode.REFUND_PAYLOAD, "refunds are not given here")
+        try:
+            state = reservation.state
+            if payment.ceiling != state.charged:
+                return self._correct(payment.amount, arrival, payment.channel_id, state)
+            hold = self._saving(partial(self.ledger.mirror, payment.channel_id, payment.config))
+            refund = await self._on_chain(self._chain.refund, payment, state, hold)
+            await self._resync(payment, reservation)
+        finally:
+            self._reservations.give(reservation)
+        self.counts["refunded"] += 1
+        header = payment_response(
+            self.offers.terms.network,
+            payment.config.payer,
+            payment.channel_id,
+            reservation.state,
+            charged=None,
+            transaction=refund.transaction,
+            amount=str(refund.amount),
+        )
+        message = {"refunded": str(refund.amount), "transaction": refund.transaction}
+        return json_reply(200, message, [(_RESPONSE, header), _PRIVATE])
+
+    async def _resync(self, payment: Payment, reservation: Reservation) -> None:
+        assert self._chain is not None
+        mirror = await self._on_chain(self._chain.mirror, payment.channel_id)
+        reservation.state = await self._write(
+            self.ledger.mirror, payment.channel_id, payment.config, mirror
+        )
+
+    def _keep_fresh(self, payment: Payment, state: ChannelState) -> None:
+        """Asks the chain again about a channel that was last looked at long ago.
+
+        The payment does not wait: a withdrawal takes at least 900 seconds, more than it takes to
+        see it. When the chain cannot be asked, payments go on up to the exposure cap.
+        """
+        age = time.time() - state.mirror.synced_at / 1000
+        channel_id = payment.channel_id
+        if self._chain is None or age < self.limits.sync_seconds or channel_id in self._refreshing:
+            return
+        self._refreshing.add(channel_id)
+        task = asyncio.get_running_loop().create_task(self._refresh(payment))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _refresh(self, payment: Payment) -> None:
+        assert self._chain is not None
+        try:
+            mirror = await self._on_chain(self._chain.mirror, payment.channel_id)
+            await self._write(self.ledger.mirror, payment.channel_id, payment.config, mirror)
+        except FarthingError as error:
+            self.counts["refresh_failed"] += 1
+            log.warning("channel 0x%s could not be looked up: %s", payment.channel_id.hex(), error)
+        finally:
+            self._refreshing.discard(payment.channel_id)
+
+    async def _on_chain(self, call: Callable[..., T], *arguments: object) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._chain_threads, call, *arguments)
+
+    def _saving(self, call: Callable[..., object], *more: object) -> Callable[[Any], None]:
+        """``call`` on the ledger, to be made from a thread of the chain, which waits for it."""
+        loop = asyncio.get_running_loop()
+
+        def save(value: Any) -> None:
+            asyncio.run_coroutine_threadsafe(self._write(call, value, *more), loop).result()
+
+        return save
+
+    async def _read(self, call: Callable[..., T], *arguments: object) -> T:
+        if self.ledger.is_local:
+            return call(*arguments)
+        return await self._write(call, *arguments)
+
+    async def _write(self, call: Callable[..., T], *arguments: object) -> T:
+        # The thread that `reserve` uses of a ledger that has to be waited for.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._ledger_thread, call, *arguments)
+
+    # ------------------------------------------------------------ answers
+
+    def _refuse(self, refused: PaymentRefused, price: int, arrival: Arrival) -> Reply:
+        if refused.code == EXPOSURE_CAP:
+            return json_reply(503, {"error": refused.code, "reason": refused.reason}, _SOON)
+        return self.offers.payment_required(
+            price, arrival.url(), error=refused.code, reason=refused.reason
+        )
+
+    def _correct(
+        self, price: int, arrival: Arrival, channel_id: bytes, state: ChannelState
+    ) -> Reply:
+        code = ErrorCode.CUMULATIVE_AMOUNT_MISMATCH
+        self.counts[code] += 1
+        return self.offers.payment_required(
+            price,
+            arrival.url(),
+            error=code,
+            reason=f"the voucher must be for {state.charged + price}",
+            state=(channel_id, state),
+        )
+
+    # ------------------------------------------------------------ end
+
+    async def close(self) -> None:
+        """Waits for what is under way, and closes the ledger."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        for pool in (self._chain_threads, self._ledger_thread, self._commit_thread):
+            pool.shutdown()
+        self.ledger.close()
+
+
+def _request(rule: Rule, arrival: Arrival) -> Request:
+    if rule.function is None:
+        return _NOTHING
+    found = rule.pattern.fullmatch(arrival.path)
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in arrival.headers}
+    parameters: Mapping[str, str] = found.groupdict() if found else {}
+    return Request(arrival.method, arrival.path, arrival.query, headers, parameters)
+
+
+# A fixed price does not look at the request.
+_NOTHING = Request("", "", b"", {}, {})
+
+
+def _target(arrival: Arrival) -> bytes:
+    """Names what is asked for, so that an answer is only ever repeated for the same."""
+    text = f"{arrival.method}\0{arrival.path}\0".encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(text + arrival.query, digest_size=32).digest()

@@ -1,0 +1,169 @@
+"""One request at a time for each channel, in this process and in all that share the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from functools import partial
+
+from farthing.ledger import ChannelState, Ledger, NotReserved
+from farthing.paywall.batcher import Batcher
+
+# Requests of one channel that may wait for another at a time, in this process. A client that asks
+# again because it lost an answer is one or two; more than this is somebody else.
+MAX_WAITING = 64
+# Seconds between two looks at a channel that another process holds, doubled up to the last.
+FIRST_POLL, LAST_POLL = 0.002, 0.05
+BATCH = 256
+# Seconds between two looks for what is held too long.
+SWEEP = 0.25
+
+
+class Reservation:
+    """A channel that is held. ``state`` is what it was when it was reserved."""
+
+    __slots__ = ("channel_id", "expires_at", "state")
+
+    def __init__(self, channel_id: bytes, state: ChannelState, expires_at: float) -> None:
+        self.channel_id = channel_id
+        self.state = state
+        self.expires_at = expires_at
+
+
+class Reservations:
+    """Gives out reservations; to be used by one event loop.
+
+    Args:
+        ledger: Whose channels they are.
+        executor: Where a ledger is asked that must be waited for; one thread of its own.
+        wait: Seconds a request waits for another of its channel.
+        hold: Seconds a request may hold its channel. Then others may go on, and it is the fence of
+            `Ledger.commit` that keeps the channel from being charged by both.
+    """
+
+    def __init__(self, ledger: Ledger, executor: Executor, wait: float, hold: float) -> None:
+        self._ledger = ledger
+        self._wait = wait
+        self._hold = hold
+        self._waiting: dict[bytes, deque[asyncio.Future[None]]] = {}
+        # The oldest first.
+        self._held: dict[Reservation, None] = {}
+        self._is_sweeping = False
+        self._executor = executor
+        self._reserve = Batcher(ledger.reserve, executor, BATCH)
+        self._release: Batcher[bytes, None] = Batcher(self._release_all, executor, BATCH)
+
+    async def take(self, channel_id: bytes) -> Reservation | NotReserved:
+        """Reserves a channel, after those that asked before, or says why not.
+
+        Raises:
+            LedgerUnavailable: The database could not be asked.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._wait
+        waiting = self._waiting.get(channel_id)
+        if waiting is None:
+            self._waiting[channel_id] = deque()
+        elif not await self._turn(channel_id, waiting, deadline):
+            return NotReserved.BUSY
+        try:
+            state = await self._ask(channel_id, deadline)
+        except BaseException:
+            self._next(channel_id)
+            raise
+        if isinstance(state, NotReserved):
+            self._next(channel_id)
+            return state
+        reservation = Reservation(channel_id, state, loop.time() + self._hold)
+        self._held[reservation] = None
+        if not self._is_sweeping:
+            self._is_sweeping = True
+            loop.call_later(SWEEP, self._sweep, loop)
+        return reservation
+
+    def give(self, reservation: Reservation) -> None:
+        """Gives a channel back; what was given back before is left alone."""
+        if reservation not in self._held:
+            return
+        del self._held[reservation]
+        channel_id = reservation.channel_id
+        if self._ledger.is_local:
+            self._ledger.release([channel_id])
+            self._next(channel_id)
+        else:
+            released = self._release.submit(channel_id)
+            released.add_done_callback(partial(self._released, channel_id))
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Gives back what is held too long; one timer for all, not one for each request."""
+        now = loop.time()
+        for reservation in [each for each in self._held if each.expires_at <= now]:
+            self.give(reservation)
+        self._is_sweeping = bool(self._held)
+        if self._is_sweeping:
+            loop.call_later(SWEEP, self._sweep, loop)
+
+    async def _turn(
+        self, channel_id: bytes, waiting: deque[asyncio.Future[None]], deadline: float
+    ) -> bool:
+        if len(waiting) >= MAX_WAITING:
+            return False
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        waiting.append(turn)
+        try:
+            await asyncio.wait_for(asyncio.shield(turn), deadline - loop.time())
+        except TimeoutError:
+            if turn.done():
+                return True
+            turn.cancel()
+            return False
+        except asyncio.CancelledError:
+            # It may have been told that it is its turn, and then has to pass that on.
+            if turn.done():
+                self._next(channel_id)
+            turn.cancel()
+            raise
+        return True
+
+    def _next(self, channel_id: bytes) -> None:
+        waiting = self._waiting[channel_id]
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        del self._waiting[channel_id]
+
+    async def _ask(self, channel_id: bytes, deadline: float) -> ChannelState | NotReserved:
+        loop = asyncio.get_running_loop()
+        poll = FIRST_POLL
+        while True:
+            if self._ledger.is_local:
+                (state,) = self._ledger.reserve([channel_id])
+            else:
+                state = await self._reserve_remotely(channel_id)
+            if state is not NotReserved.BUSY or loop.time() >= deadline:
+                return state
+            await asyncio.sleep(poll)
+            poll = min(2 * poll, LAST_POLL)
+
+    async def _reserve_remotely(self, channel_id: bytes) -> ChannelState | NotReserved:
+        asked = self._reserve.submit(channel_id)
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            # The ledger may still say yes to somebody who has gone.
+            asked.add_done_callback(lambda _: self._release.submit(channel_id))
+            raise
+
+    def _release_all(self, channel_ids: Sequence[bytes]) -> list[None]:
+        self._ledger.release(channel_ids)
+        return [None] * len(channel_ids)
+
+    def _released(self, channel_id: bytes, released: asyncio.Future[None]) -> None:
+        # A ledger that cannot be reached has lost its reservations with the connection.
+        released.exception()
+        self._next(channel_id)

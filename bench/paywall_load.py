@@ -18,9 +18,14 @@ LONGEST_S = 600.0
 
 @dataclass(frozen=True)
 class Load:
-    """What one run of the generator saw. Latencies from the request sent to the whole answer."""
+    """What one run of the generator saw.
+
+    Latencies are from the request sent to the whole answer; ``busy`` is the share of its core that
+    the generator itself needed.
+    """
 
     seconds: float
+    busy: float
     p50_ms: float
     p99_ms: float
     max_ms: float

@@ -34,7 +34,7 @@ from x402.schemas import (
 )
 from x402.server import x402ResourceServer
 
-from bench.paywall_app import plain_app
+from bench.paywall_app import fastapi_app
 from bench.paywall_vouchers import (
     DEPOSIT,
     DESCRIPTION,
@@ -110,7 +110,7 @@ def app() -> FastAPI:
     route = RouteConfig(accepts=option, description=DESCRIPTION, mime_type="application/json")
     pay = payment_middleware({"GET /paid": route}, server)
 
-    app = plain_app()
+    app = fastapi_app()
 
     @app.middleware("http")
     async def x402(

@@ -36,6 +36,11 @@ class Server:
         finally:
             connection.close()
 
+    def cpu_s(self) -> float:
+        """The processor time the process has used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory_mib(self) -> float:
         """What the process holds in memory: its resident set."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])

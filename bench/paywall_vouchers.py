@@ -105,27 +105,17 @@ def _with_ceilings(picked: Iterable[int]) -> list[Request]:
 def prepare(folder: Path, offer: Offer, lists: list[list[Request]]) -> Path:
     """Sign every request on all cores, into one file for each connection. Answers ``folder``."""
     folder.mkdir()
+    files = [folder / str(number) for number in range(len(lists))]
     with ProcessPoolExecutor() as pool:
-        write = partial(_write, payment=offer.payment())
-        files = [folder / str(number) for number in range(len(lists))]
-        # A list in parts keeps all cores busy to the end, also for one connection.
-        parts = [part for requests in lists for part in _halves(requests)]
-        texts = list(pool.map(write, parts))
-    for number, file in enumerate(files):
-        file.write_bytes(texts[2 * number] + texts[2 * number + 1])
+        list(pool.map(partial(_write, payment=offer.payment()), files, lists))
     return folder
 
 
-def _halves(requests: list[Request]) -> tuple[list[Request], list[Request]]:
-    middle = len(requests) // 2
-    return requests[:middle], requests[middle:]
-
-
-def _write(requests: list[Request], *, payment: dict[str, Any]) -> bytes:
+def _write(file: Path, requests: list[Request], *, payment: dict[str, Any]) -> None:
     known = cache(_payer_and_channel)
-    return b"".join(
-        header(payment, *known(number), ceiling) + b"\n" for number, ceiling in requests
-    )
+    with file.open("wb") as prepared:
+        for number, ceiling in requests:
+            prepared.write(header(payment, *known(number), ceiling) + b"\n")
 
 
 def _payer_and_channel(number: int) -> tuple[LocalAccount, ChannelConfig]:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import apsw
-import msgspec
 
-from farthing.ledger.errors import LedgerUnavailable, LedgerUnusable
+from farthing.ledger.columns import (
+    ANSWER,
+    CHARGE,
+    CONFIG,
+    DEPOSIT,
+    STATE,
+    pack_headers,
+    unpack_headers,
+)
+from farthing.ledger.errors import LedgerUnusable
 from farthing.ledger.ledger import Ledger
 from farthing.ledger.locks import ByteLocks
-from farthing.ledger.proof import prove_channel
+from farthing.ledger.proof import prove_books
 from farthing.ledger.records import (
     Answer,
     Channel,
@@ -27,24 +36,13 @@ from farthing.ledger.records import (
     NotReserved,
     Totals,
 )
-from farthing.ledger.sqlite_schema import MIGRATIONS, VERSION
+from farthing.ledger.sqlite_file import connect, failing, open_file, transaction
 from farthing.protocol import ChannelConfig
 
-# How long a writer waits for another process's commit, in milliseconds.
-BUSY_MS = 5_000
-CACHE_KIB = 65_536
-# Pages the log may hold before they are copied into the file; see docs/performance.md.
-CHECKPOINT_PAGES = 4_000
 # Answers forgotten in one transaction.
 FORGET = 10_000
 
-_STATE = """charged, charges, ceiling, signature, last_charge,
-    balance, total_claimed, withdraw_amount, withdraw_requested_at, refund_nonce, synced_at"""
-_CONFIG = """payer, payer_authorizer, receiver, receiver_authorizer, token, withdraw_delay, salt"""
-_CHARGE = "id, channel_id, previous, amount, total, price, route, request_id, time"
-
-_READ_STATE = f"SELECT {_STATE} FROM channels WHERE channel_id = ?"
-_headers = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]])
+_READ_STATE = f"SELECT {STATE} FROM channels WHERE channel_id = ?"
 
 
 class SqliteLedger(Ledger):
@@ -60,40 +58,45 @@ class SqliteLedger(Ledger):
             LedgerUnavailable: It cannot be opened.
         """
         self._path = path
-        with self._failing():
-            if not path.parent.is_dir():
-                raise LedgerUnusable(str(path), f"there is no folder {path.parent}: make it")
-            self._reader = self._connect()
-            self._writer = self._connect()
-            self._locks = ByteLocks(path.with_name(path.name + "-reserved"))
-            self._migrate()
+        self._process = os.getpid()
         self._held: set[bytes] = set()
         self._writing = threading.Lock()
+        with self._failing():
+            open_file(path)
+            self._reader = connect(path)
+            self._writer = connect(path)
+            self._locks = ByteLocks(path.with_name(path.name + "-reserved"))
 
     # ------------------------------------------------------------ the way of a payment
 
     def reserve(self, channel_ids: Sequence[bytes]) -> list[ChannelState | NotReserved]:
-        return [self._reserve(channel_id) for channel_id in channel_ids]
+        answers: list[ChannelState | NotReserved] = []
+        try:
+            with self._failing():
+                answers.extend(self._reserve(channel_id) for channel_id in channel_ids)
+        except BaseException:
+            done = zip(channel_ids, answers, strict=False)
+            self.release([each for each, answer in done if isinstance(answer, ChannelState)])
+            raise
+        return answers
 
     def _reserve(self, channel_id: bytes) -> ChannelState | NotReserved:
         if channel_id in self._held or not self._locks.take(channel_id):
             return NotReserved.BUSY
-        state = None
+        row = None
         try:
-            with self._failing():
-                row = self._reader.execute(_READ_STATE, (channel_id,)).fetchone()
-            state = None if row is None else _state(row)
+            row = self._reader.execute(_READ_STATE, (channel_id,)).fetchone()
         finally:
-            if state is None:
+            if row is None:
                 self._locks.give(channel_id)
-        if state is None:
+        if row is None:
             return NotReserved.UNKNOWN
         self._held.add(channel_id)
-        return state
+        return _state(row)
 
     def release(self, channel_ids: Sequence[bytes]) -> None:
-        for channel_id in channel_ids:
-            if channel_id in self._held:
+        with self._failing():
+            for channel_id in self._held.intersection(channel_ids):
                 self._held.discard(channel_id)
                 self._locks.give(channel_id)
 
@@ -115,7 +118,7 @@ class SqliteLedger(Ledger):
         before = writer.total_changes()
         # Compare: there is a charge only where the channel has not moved.
         writer.executemany(
-            f"INSERT INTO charges ({_CHARGE}) "
+            f"INSERT INTO charges ({CHARGE}) "
             "SELECT ?, channel_id, last_charge, ?, ?, ?, ?, ?, ? FROM channels "
             "WHERE channel_id = ? AND charges = ? AND charged = ?",
             [
@@ -158,13 +161,13 @@ class SqliteLedger(Ledger):
         if set_ != len(charges):
             return set_
         writer.executemany(
-            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO answers (charge, {ANSWER}) VALUES (?, ?, ?, ?, ?, ?)",
             [
                 (
                     number,
                     charge.answer.target,
                     charge.answer.status,
-                    msgspec.msgpack.encode(charge.answer.headers),
+                    pack_headers(charge.answer.headers),
                     charge.answer.body,
                     charge.answer.expires_at,
                 )
@@ -185,14 +188,14 @@ class SqliteLedger(Ledger):
     def answer(self, channel_id: bytes) -> Answer | None:
         with self._failing():
             row = self._reader.execute(
-                "SELECT target, status, headers, body, expires_at FROM answers "
+                f"SELECT {ANSWER} FROM answers "
                 "JOIN channels ON charge = last_charge WHERE channel_id = ?",
                 (channel_id,),
             ).fetchone()
         if row is None:
             return None
         target, status, headers, body, expires_at = row
-        return Answer(target, status, _headers.decode(headers), body, expires_at)
+        return Answer(target, status, unpack_headers(headers), body, expires_at)
 
     # ------------------------------------------------------------ the chain's side
 
@@ -207,7 +210,7 @@ class SqliteLedger(Ledger):
         )
         with self._transaction() as writer:
             writer.execute(
-                f"INSERT INTO channels (channel_id, {_CONFIG}, {_STATE}) "
+                f"INSERT INTO channels (channel_id, {CONFIG}, {STATE}) "
                 f"VALUES ({', '.join('?' * 19)}) ON CONFLICT (channel_id) DO NOTHING",
                 (
                     channel_id,
@@ -227,19 +230,17 @@ class SqliteLedger(Ledger):
     def deposit(self, authorization: bytes) -> Deposit | None:
         with self._failing():
             row = self._reader.execute(
-                "SELECT channel_id, amount, transaction_hash, raw, state FROM deposits "
-                "WHERE authorization = ?",
-                (authorization,),
+                f"SELECT {DEPOSIT} FROM deposits WHERE authorization = ?", (authorization,)
             ).fetchone()
         if row is None:
             return None
-        channel_id, amount, transaction, raw, state = row
+        _, channel_id, amount, transaction, raw, state = row
         return Deposit(authorization, channel_id, _amount(amount), transaction, raw, state)
 
     def save_deposit(self, deposit: Deposit, time: int) -> None:
         with self._transaction() as writer:
             writer.execute(
-                "INSERT OR REPLACE INTO deposits VALUES (?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT OR REPLACE INTO deposits ({DEPOSIT}, time) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     deposit.authorization,
                     deposit.channel_id,
@@ -256,7 +257,7 @@ class SqliteLedger(Ledger):
     def channel(self, channel_id: bytes) -> Channel | None:
         with self._failing():
             row = self._reader.execute(
-                f"SELECT {_CONFIG}, {_STATE} FROM channels WHERE channel_id = ?", (channel_id,)
+                f"SELECT {CONFIG}, {STATE} FROM channels WHERE channel_id = ?", (channel_id,)
             ).fetchone()
         if row is None:
             return None
@@ -268,7 +269,7 @@ class SqliteLedger(Ledger):
         with self._failing():
             if channel_id is None:
                 rows = self._reader.execute(
-                    f"SELECT {_CHARGE} FROM charges WHERE id > ? ORDER BY id LIMIT ?",
+                    f"SELECT {CHARGE} FROM charges WHERE id > ? ORDER BY id LIMIT ?",
                     (after, limit),
                 )
             else:
@@ -278,48 +279,47 @@ class SqliteLedger(Ledger):
                             UNION ALL
                             SELECT previous FROM charges JOIN chain ON id = link WHERE link > :after
                         )
-                        SELECT {_CHARGE} FROM charges JOIN chain ON id = link
+                        SELECT {CHARGE} FROM charges JOIN chain ON id = link
                         WHERE link > :after ORDER BY id LIMIT :limit""",
                     {"channel": channel_id, "after": after, "limit": limit},
                 )
             return [_charge(row) for row in rows]
 
     def totals(self) -> Totals:
-        channels = charged = unredeemed = escrowed = 0
+        channels = charges = charged = unredeemed = escrowed = 0
         with self._failing():
-            rows = self._reader.execute("SELECT charged, total_claimed, balance FROM channels")
-            for each in rows:
-                of_channel, claimed, balance = (_amount(value) for value in each)
+            for counted, *amounts in self._reader.execute(
+                "SELECT charges, charged, total_claimed, balance FROM channels"
+            ):
+                of_channel, claimed, balance = map(_amount, amounts)
                 channels += 1
+                charges += counted
                 charged += of_channel
                 unredeemed += max(0, of_channel - claimed)
                 escrowed += balance
-            ((charges,),) = self._reader.execute("SELECT count(*) FROM charges")
         return Totals(channels, charges, charged, unredeemed, escrowed)
 
     def prove(self) -> list[Difference]:
-        found: list[Difference] = []
-        with self._failing(), self._reader:
-            # One read transaction, so that the channels and their charges are of one moment.
-            ids = [row[0] for row in self._reader.execute("SELECT channel_id FROM channels")]
-            for channel_id in ids:
-                channel = self.channel(channel_id)
-                if channel is not None:
-                    charges = self.charges(channel_id=channel_id, limit=-1)
-                    found += prove_channel(channel, charges)
-            ((linked,),) = self._reader.execute("SELECT coalesce(sum(charges), 0) FROM channels")
-            ((written,),) = self._reader.execute("SELECT count(*) FROM charges")
-        if linked != written:
-            found.append(Difference(b"", f"{written} charges are written, {linked} are linked"))
-        return found
+        # A connection of its own: its read transaction is one moment for both tables.
+        with self._failing(), closing(connect(self._path)) as reader:
+            reader.execute("BEGIN")
+            channels = reader.execute(f"SELECT channel_id, {STATE} FROM channels ORDER BY 1")
+            charges = reader.execute(f"SELECT {CHARGE} FROM charges ORDER BY channel_id, id")
+            differences = prove_books(
+                ((row[0], _state(row[1:])) for row in channels),
+                (_charge(row) for row in charges),
+            )
+            return list(differences)
 
     # ------------------------------------------------------------ housekeeping
 
     def forget_answers(self, now: int) -> int:
         with self._transaction() as writer:
             writer.execute(
-                "DELETE FROM answers WHERE charge IN (SELECT charge FROM answers "
-                "WHERE expires_at < ? ORDER BY charge LIMIT ?)",
+                # The oldest are looked at and no others, so that it costs the same however many
+                # there are.
+                "DELETE FROM answers WHERE expires_at < ? "
+                "AND charge IN (SELECT charge FROM answers ORDER BY charge LIMIT ?)",
                 (now, FORGET),
             )
             return writer.changes()
@@ -334,58 +334,29 @@ class SqliteLedger(Ledger):
         return None if row is None else row[0]
 
     def close(self) -> None:
+        # What a fork has of it is the other process's.
+        if self._process != os.getpid():
+            return
         self._locks.close()
         self._reader.close()
-        self._writer.close()
+        with self._writing:
+            self._writer.close()
 
     # ------------------------------------------------------------ internal
 
-    def _connect(self) -> apsw.Connection:
-        connection = apsw.Connection(str(self._path))
-        connection.set_busy_timeout(BUSY_MS)
-        connection.execute("PRAGMA journal_mode = WAL")
-        # FULL syncs the log at every commit: what is committed survives a loss of power.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        return connection
-
-    def _migrate(self) -> None:
-        with self._writer:
-            ((version,),) = self._writer.execute("PRAGMA user_version")
-            if version > VERSION:
-                raise LedgerUnusable(
-                    str(self._path),
-                    f"its schema is version {version} and this program knows {VERSION}: "
-                    "install the newer farthing",
-                )
-            ((tables,),) = self._writer.execute("SELECT count(*) FROM sqlite_schema")
-            if version == 0 and tables:
-                raise LedgerUnusable(str(self._path), "it is another program's database")
-            for statements in MIGRATIONS[version:]:
-                self._writer.execute(statements)
-            self._writer.execute(f"PRAGMA user_version = {VERSION}")
-
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
-        with self._writing, self._failing():
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            finally:
-                # A commit that failed can leave the transaction open.
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+        with self._writing, self._failing(), transaction(self._writer):
+            yield self._writer
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        try:
+        if self._process != os.getpid():
+            raise LedgerUnusable(
+                str(self._path), "it was opened before a fork: open it in each process"
+            )
+        with failing(self._path):
             yield
-        except apsw.NotADBError as error:
-            raise LedgerUnusable(str(self._path), "it is not a SQLite database") from error
-        except (apsw.Error, OSError) as error:
-            raise LedgerUnavailable(str(self._path), str(error)) from error
 
 
 def _blob(amount: int) -> bytes:

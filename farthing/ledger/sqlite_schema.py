@@ -4,9 +4,20 @@ An amount is 16 bytes, big-endian: exact to 128 bits, and in the right order whe
 Read one with ``hex(amount)``; `farthing` prints them in units of the token.
 """
 
+from __future__ import annotations
+
+import apsw
+
+from farthing.ledger.errors import LedgerUnusable
+
+# Marks a SQLite file as a ledger: "frth" in ASCII.
+APPLICATION_ID = 1_718_776_936
+
 # One entry per version, the statements that lead to it from the one before.
 MIGRATIONS = [
     """
+    PRAGMA application_id = 1718776936;
+
     CREATE TABLE channels (
         channel_id BLOB PRIMARY KEY CHECK (length(channel_id) = 32),
         payer TEXT NOT NULL,
@@ -51,9 +62,10 @@ MIGRATIONS = [
         charge INTEGER PRIMARY KEY,
         target BLOB NOT NULL,
         status INTEGER NOT NULL,
+        -- Before the long ones: what comes after a long value is slow to reach.
+        expires_at INTEGER NOT NULL,
         headers BLOB NOT NULL,
-        body BLOB NOT NULL,
-        expires_at INTEGER NOT NULL
+        body BLOB NOT NULL
     ) STRICT;
 
     CREATE TABLE deposits (
@@ -73,3 +85,31 @@ MIGRATIONS = [
     """,
 ]
 VERSION = len(MIGRATIONS)
+
+
+def is_current(connection: apsw.Connection, path: str) -> bool:
+    """Whether the tables are what this program knows. Changes nothing, whosever file it is.
+
+    Raises:
+        LedgerUnusable: The file is a newer program's, or somebody else's.
+    """
+    ((version,),) = connection.execute("PRAGMA user_version")
+    ((application,),) = connection.execute("PRAGMA application_id")
+    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
+    if tables and application != APPLICATION_ID:
+        raise LedgerUnusable(path, "it is another program's database")
+    if version > VERSION:
+        raise LedgerUnusable(
+            path,
+            f"its schema is version {version} and this program knows {VERSION}: "
+            "install the newer farthing",
+        )
+    return bool(version == VERSION)
+
+
+def migrate(connection: apsw.Connection) -> None:
+    """Brings the tables up to date, within a transaction that the caller has begun."""
+    ((version,),) = connection.execute("PRAGMA user_version")
+    for statements in MIGRATIONS[version:]:
+        connection.execute(statements)
+    connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -16,6 +16,17 @@ def open_ledger(url: str) -> Ledger:
         LedgerUnusable: The URL is of neither kind, or what is there is no ledger of ours.
         LedgerUnavailable: The database does not answer.
     """
-    if "://" in url:
-        raise LedgerUnusable(url, "give a file's path, or postgresql://user@host/database")
-    return SqliteLedger(Path(url))
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        return SqliteLedger(Path(url))
+    # What is shown of the URL is its scheme: there may be a password in the rest.
+    shown = f"{scheme}://..."
+    if scheme not in ("postgresql", "postgres"):
+        raise LedgerUnusable(shown, "give a file's path, or postgresql://user@host/database")
+    try:
+        from farthing.ledger.postgresql import PostgresLedger
+    except ImportError as error:
+        raise LedgerUnusable(
+            shown, f"psycopg is not installed ({error}): pip install 'farthing[postgresql]'"
+        ) from error
+    return PostgresLedger(url)

@@ -1,0 +1,20 @@
+"""What the tables of both databases have in common: columns in the order their values are in."""
+
+from __future__ import annotations
+
+import msgspec
+
+# In the order of `ChannelState`, its mirror last.
+STATE = """charged, charges, ceiling, signature, last_charge,
+    balance, total_claimed, withdraw_amount, withdraw_requested_at, refund_nonce, synced_at"""
+# In the order of `ChannelConfig`.
+CONFIG = "payer, payer_authorizer, receiver, receiver_authorizer, token, withdraw_delay, salt"
+# In the order of `Charge`.
+CHARGE = "id, channel_id, previous, amount, total, price, route, request_id, time"
+# In the order of `Answer`; the headers packed.
+ANSWER = "target, status, headers, body, expires_at"
+# In the order of `Deposit`.
+DEPOSIT = '"authorization", channel_id, amount, transaction_hash, raw, state'
+
+pack_headers = msgspec.msgpack.Encoder().encode
+unpack_headers = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]]).decode

@@ -1,0 +1,365 @@
+"""The ledger in PostgreSQL, for many workers or machines."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from psycopg import IsolationLevel
+
+from farthing.ledger.columns import (
+    ANSWER,
+    CHARGE,
+    CONFIG,
+    DEPOSIT,
+    STATE,
+    pack_headers,
+    unpack_headers,
+)
+from farthing.ledger.ledger import Ledger
+from farthing.ledger.postgresql_link import Link, PostgresConnection
+from farthing.ledger.postgresql_schema import CHARGE_IDS_LOCK, migrate
+from farthing.ledger.proof import prove_books
+from farthing.ledger.records import (
+    Answer,
+    Channel,
+    ChannelState,
+    Charge,
+    Deposit,
+    Difference,
+    Mirror,
+    NewCharge,
+    NotReserved,
+    Totals,
+)
+from farthing.protocol import ChannelConfig
+
+# Answers forgotten in one transaction.
+FORGET = 10_000
+# Rows fetched at a time where all are read.
+FETCH = 5_000
+
+_TRY_LOCK = "SELECT pg_try_advisory_lock(key) FROM unnest(%s::bigint[]) AS key"
+_UNLOCK = "SELECT pg_advisory_unlock(key) FROM unnest(%s::bigint[]) AS key"
+_MAKE_CHARGES = "SELECT make_charges(%b, %s::json, %s::bigint)"
+_READ_STATE = f"SELECT {STATE} FROM channels WHERE channel_id = %s"
+_READ_STATES = f"SELECT channel_id, {STATE} FROM channels WHERE channel_id = ANY(%s::bytea[])"
+
+# Waits for the ids that others have drawn, so that no lower one appears after a higher was seen.
+_SEE_IDS = f"SELECT pg_advisory_xact_lock({CHARGE_IDS_LOCK})"
+
+
+class _Asked(Struct):
+    """A charge as the database is asked for it."""
+
+    place: int
+    turn: int
+    channel: bytes
+    fence: int
+    before: int
+    amount: int
+    price: int
+    ceiling: int
+    signature: bytes
+    route: str
+    request_id: str
+    time: int
+    target: bytes | None = None
+    status: int | None = None
+    headers: bytes | None = None
+    body: bytes | None = None
+    expires_at: int | None = None
+
+
+class PostgresLedger(Ledger):
+    """A ledger in a PostgreSQL database; see `Ledger`.
+
+    A reservation is a lock of the session, so there must be no pooler between that gives a
+    session to several clients (PgBouncer's transaction mode). If the connection is lost,
+    reservations are taken again with the next one; should another worker have been faster,
+    `commit` decides.
+    """
+
+    is_local = False
+
+    def __init__(self, url: str) -> None:
+        """Connects, makes the tables if there are none, and brings older ones up to date.
+
+        Raises:
+            LedgerUnusable: The URL cannot be read, or what is there is no ledger, or a newer
+                program's.
+            LedgerUnavailable: The database does not answer, or does not let us in.
+        """
+        # Before the link, which asks for it when it connects.
+        self._held: set[bytes] = set()
+        self._link = Link(url, self._hold_again)
+        self._commits = Link(url)
+        self._committing = threading.Lock()
+        try:
+            with self._link.session() as connection:
+                migrate(connection, self._link.url)
+            with self._commits.session():
+                pass
+        except BaseException:
+            self.close()
+            raise
+
+    # ------------------------------------------------------------ the way of a payment
+
+    def reserve(self, channel_ids: Sequence[bytes]) -> list[ChannelState | NotReserved]:
+        wanted = [each for each in dict.fromkeys(channel_ids) if each not in self._held]
+        found = self._reserve(wanted) if wanted else {}
+        answers = []
+        for channel_id in channel_ids:
+            answer = found.get(channel_id, NotReserved.BUSY)
+            if answer is not NotReserved.UNKNOWN:
+                # Of several for one channel the first gets it.
+                found[channel_id] = NotReserved.BUSY
+            answers.append(answer)
+        return answers
+
+    def _reserve(self, wanted: list[bytes]) -> dict[bytes, ChannelState | NotReserved]:
+        with self._link.session() as connection:
+            with connection.pipeline():
+                locks = connection.execute(_TRY_LOCK, (_keys(wanted),))
+                # A statement of its own: it sees what was committed before the lock was free.
+                rows = connection.execute(_READ_STATES, (wanted,))
+            states = {row[0]: _state(row[1:]) for row in rows}
+            locked = [each for each, (got,) in zip(wanted, locks, strict=True) if got]
+            unknown = [each for each in locked if each not in states]
+            if unknown:
+                connection.execute(_UNLOCK, (_keys(unknown),))
+        reserved = {each: states[each] for each in locked if each in states}
+        self._held.update(reserved)
+        return {**reserved, **dict.fromkeys(unknown, NotReserved.UNKNOWN)}
+
+    def release(self, channel_ids: Sequence[bytes]) -> None:
+        held = self._held.intersection(channel_ids)
+        self._held -= held
+        # Without a connection there is no lock either.
+        if held and self._link.is_open:
+            with self._link.session() as connection:
+                connection.execute(_UNLOCK, (_keys(held),))
+
+    def _hold_again(self, connection: PostgresConnection) -> None:
+        if self._held:
+            connection.execute(_TRY_LOCK, (_keys(self._held),))
+
+    def commit(self, charges: Sequence[NewCharge]) -> list[bool]:
+        if not charges:
+            return []
+        asked = _asked(charges)
+        values = (
+            [charge.channel_id for charge in charges],
+            # One document: to hand over a list for each column takes several times as long.
+            msgspec.json.encode(asked).decode(),
+            max(each.turn for each in asked),
+        )
+        with self._committing, self._commits.session() as connection:
+            # Its own transaction: durable when it answers.
+            made = connection.execute(_MAKE_CHARGES, values).fetchall()
+        places = {place for (place,) in made}
+        return [place in places for place in range(len(charges))]
+
+    def answer(self, channel_id: bytes) -> Answer | None:
+        row = self._row(
+            f"SELECT {ANSWER} FROM answers JOIN channels ON charge = last_charge "
+            "WHERE channel_id = %s",
+            channel_id,
+        )
+        if row is None:
+            return None
+        target, status, headers, body, expires_at = row
+        return Answer(target, status, unpack_headers(headers), body, expires_at)
+
+    # ------------------------------------------------------------ the chain's side
+
+    def mirror(self, channel_id: bytes, config: ChannelConfig, mirror: Mirror) -> ChannelState:
+        chain_side = (
+            mirror.balance,
+            mirror.total_claimed,
+            mirror.withdraw_amount,
+            mirror.withdraw_requested_at,
+            mirror.refund_nonce,
+            mirror.synced_at,
+        )
+        books = (mirror.total_claimed, 0, 0, b"", 0)
+        with self._link.session() as connection:
+            connection.execute(
+                f"INSERT INTO channels (channel_id, {CONFIG}, {STATE}) "
+                f"VALUES ({', '.join(['%s'] * 19)}) ON CONFLICT (channel_id) DO UPDATE SET "
+                "balance = excluded.balance, total_claimed = excluded.total_claimed, "
+                "withdraw_amount = excluded.withdraw_amount, "
+                "withdraw_requested_at = excluded.withdraw_requested_at, "
+                "refund_nonce = excluded.refund_nonce, synced_at = excluded.synced_at "
+                "WHERE channels.synced_at <= excluded.synced_at",
+                (channel_id, *config.as_tuple(), *books, *chain_side),
+            )
+            return _state(connection.execute(_READ_STATE, (channel_id,)).fetchone())
+
+    def deposit(self, authorization: bytes) -> Deposit | None:
+        row = self._row(f'SELECT {DEPOSIT} FROM deposits WHERE "authorization" = %s', authorization)
+        return None if row is None else Deposit(*row)
+
+    def save_deposit(self, deposit: Deposit, time: int) -> None:
+        self._write(
+            f"INSERT INTO deposits ({DEPOSIT}, time) VALUES (%s, %s, %s, %s, %s, %s, %s) "
+            'ON CONFLICT ("authorization") DO UPDATE SET channel_id = excluded.channel_id, '
+            "amount = excluded.amount, transaction_hash = excluded.transaction_hash, "
+            "raw = excluded.raw, state = excluded.state, time = excluded.time",
+            deposit.authorization,
+            deposit.channel_id,
+            deposit.amount,
+            deposit.transaction,
+            deposit.raw,
+            deposit.state,
+            time,
+        )
+
+    # ------------------------------------------------------------ looking
+
+    def channel(self, channel_id: bytes) -> Channel | None:
+        row = self._row(f"SELECT {CONFIG}, {STATE} FROM channels WHERE channel_id = %s", channel_id)
+        if row is None:
+            return None
+        return Channel(channel_id, ChannelConfig(*row[:7]), _state(row[7:]))
+
+    def charges(
+        self, *, channel_id: bytes | None = None, after: int = 0, limit: int = 1000
+    ) -> list[Charge]:
+        with self._link.session() as connection, connection.transaction():
+            if channel_id is None:
+                connection.execute(_SEE_IDS)
+                rows = connection.execute(
+                    f"SELECT {CHARGE} FROM charges WHERE id > %s::bigint ORDER BY id LIMIT %s",
+                    (after, limit),
+                )
+            else:
+                rows = connection.execute(
+                    f"""WITH RECURSIVE chain (link) AS (
+                            SELECT last_charge FROM channels WHERE channel_id = %(channel)s
+                            UNION ALL
+                            SELECT previous FROM charges JOIN chain ON id = link
+                            WHERE link > %(after)s::bigint
+                        )
+                        SELECT {CHARGE} FROM charges JOIN chain ON id = link
+                        WHERE link > %(after)s::bigint ORDER BY id LIMIT %(limit)s""",
+                    {"channel": channel_id, "after": after, "limit": limit},
+                )
+            return [Charge(*row) for row in rows]
+
+    def totals(self) -> Totals:
+        row = self._row(
+            "SELECT count(*), coalesce(sum(charges), 0), coalesce(sum(charged), 0), "
+            "coalesce(sum(greatest(0, charged - total_claimed)), 0), coalesce(sum(balance), 0) "
+            "FROM channels"
+        )
+        assert row is not None
+        return Totals(*row)
+
+    def prove(self) -> list[Difference]:
+        with self._link.session() as connection:
+            # One snapshot, so that the channels and their charges are of one moment.
+            connection.isolation_level = IsolationLevel.REPEATABLE_READ
+            try:
+                with (
+                    connection.transaction(),
+                    connection.cursor("channels") as channels,
+                    connection.cursor("charges") as charges,
+                ):
+                    channels.itersize = charges.itersize = FETCH
+                    channels.execute(
+                        f"SELECT channel_id, {STATE} FROM channels ORDER BY channel_id"
+                    )
+                    charges.execute(f"SELECT {CHARGE} FROM charges ORDER BY channel_id, id")
+                    return list(
+                        prove_books(
+                            ((row[0], _state(row[1:])) for row in channels),
+                            (Charge(*row) for row in charges),
+                        )
+                    )
+            finally:
+                connection.isolation_level = None
+
+    # ------------------------------------------------------------ housekeeping
+
+    def forget_answers(self, now: int) -> int:
+        # The oldest are looked at and no others, so that it costs the same however many there are.
+        return self._write(
+            "DELETE FROM answers WHERE expires_at < %s::bigint AND charge = ANY("
+            "ARRAY(SELECT charge FROM answers ORDER BY charge LIMIT %s))",
+            now,
+            FORGET,
+        )
+
+    def remember(self, name: str, value: str) -> None:
+        self._write(
+            "INSERT INTO texts VALUES (%s, %s) "
+            "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            name,
+            value,
+        )
+
+    def recall(self, name: str) -> str | None:
+        row = self._row("SELECT value FROM texts WHERE name = %s", name)
+        return None if row is None else row[0]
+
+    def close(self) -> None:
+        self._link.close()
+        with self._committing:
+            self._commits.close()
+
+    # ------------------------------------------------------------ internal
+
+    def _row(self, query: str, *values: Any) -> tuple[Any, ...] | None:
+        with self._link.session() as connection:
+            return connection.execute(query, values).fetchone()
+
+    def _write(self, query: str, *values: Any) -> int:
+        with self._link.session() as connection:
+            return connection.execute(query, values).rowcount
+
+
+def _keys(channel_ids: Iterable[bytes]) -> list[int]:
+    # 64 bits of a hash: two channels with one key would keep each other waiting, no more.
+    return [int.from_bytes(channel_id[:8], "big", signed=True) for channel_id in channel_ids]
+
+
+def _asked(charges: Sequence[NewCharge]) -> list[_Asked]:
+    """The charges with their places, and turns in which no channel comes twice; mostly one turn."""
+    turns: Counter[bytes] = Counter()
+    asked = []
+    for place, charge in enumerate(charges):
+        turns[charge.channel_id] += 1
+        answer = charge.answer
+        row = _Asked(
+            place,
+            turns[charge.channel_id],
+            charge.channel_id,
+            charge.charges,
+            charge.charged,
+            charge.amount,
+            charge.price,
+            charge.ceiling,
+            charge.signature,
+            charge.route,
+            charge.request_id,
+            charge.time,
+        )
+        if answer is not None:
+            row.target = answer.target
+            row.status = answer.status
+            row.headers = pack_headers(answer.headers)
+            row.body = answer.body
+            row.expires_at = answer.expires_at
+        asked.append(row)
+    return asked
+
+
+def _state(row: Any) -> ChannelState:
+    charged, charges, ceiling, signature, last_charge = row[:5]
+    return ChannelState(charged, charges, ceiling, signature, last_charge, Mirror(*row[5:]))

@@ -1,0 +1,199 @@
+"""The tables of a PostgreSQL ledger, and how older ones become the present ones.
+
+They have the names and columns of the SQLite ledger's, in a schema named ``farthing``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import Connection
+
+from farthing.ledger.errors import LedgerUnusable
+
+# One entry per version, the statements that lead to it from the one before.
+MIGRATIONS = [
+    """
+    CREATE SCHEMA IF NOT EXISTS farthing;
+
+    CREATE DOMAIN farthing.amount AS numeric(39, 0)
+        CHECK (VALUE BETWEEN 0 AND 340282366920938463463374607431768211455);
+
+    -- Room is left in each page, so that a charge finds place beside the row it replaces and no
+    -- index has to change.
+    CREATE TABLE farthing.channels (
+        channel_id bytea PRIMARY KEY CHECK (length(channel_id) = 32),
+        payer text NOT NULL,
+        payer_authorizer text NOT NULL,
+        receiver text NOT NULL,
+        receiver_authorizer text NOT NULL,
+        token text NOT NULL,
+        withdraw_delay bigint NOT NULL,
+        salt bytea NOT NULL,
+        charged farthing.amount NOT NULL,
+        charges bigint NOT NULL,
+        ceiling farthing.amount NOT NULL,
+        signature bytea NOT NULL,
+        last_charge bigint NOT NULL,
+        balance farthing.amount NOT NULL,
+        total_claimed farthing.amount NOT NULL,
+        withdraw_amount farthing.amount NOT NULL,
+        withdraw_requested_at bigint NOT NULL,
+        refund_nonce bigint NOT NULL,
+        synced_at bigint NOT NULL
+    ) WITH (fillfactor = 60);
+
+    -- Append-only, and without a second index: a channel's charges are found from its last one
+    -- backwards.
+    CREATE TABLE farthing.charges (
+        id bigint PRIMARY KEY,
+        channel_id bytea NOT NULL,
+        previous bigint NOT NULL,
+        amount farthing.amount NOT NULL,
+        total farthing.amount NOT NULL,
+        price farthing.amount NOT NULL,
+        route text NOT NULL,
+        request_id text NOT NULL,
+        time bigint NOT NULL
+    );
+    CREATE SEQUENCE farthing.charge_ids OWNED BY farthing.charges.id;
+    CREATE FUNCTION farthing.refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'a charge is never changed or removed'; END $$;
+    CREATE TRIGGER charges_never_change BEFORE UPDATE OR DELETE ON farthing.charges
+        FOR EACH ROW EXECUTE FUNCTION farthing.refuse();
+    CREATE TRIGGER charges_never_go BEFORE TRUNCATE ON farthing.charges
+        EXECUTE FUNCTION farthing.refuse();
+
+    CREATE TABLE farthing.answers (
+        charge bigint PRIMARY KEY,
+        target bytea NOT NULL,
+        status bigint NOT NULL,
+        expires_at bigint NOT NULL,
+        headers bytea NOT NULL,
+        body bytea NOT NULL
+    );
+
+    CREATE TABLE farthing.deposits (
+        "authorization" bytea PRIMARY KEY,
+        channel_id bytea NOT NULL,
+        amount farthing.amount NOT NULL,
+        transaction_hash bytea NOT NULL,
+        raw bytea NOT NULL,
+        state text NOT NULL CHECK (state IN ('open', 'confirmed', 'failed')),
+        time bigint NOT NULL
+    );
+
+    CREATE TABLE farthing.texts (
+        name text PRIMARY KEY,
+        value text NOT NULL
+    );
+
+    -- Makes charges; the places in the batch of those that are made, or were made before. As a
+    -- function it takes one round trip, and each statement in it sees what others have committed.
+    CREATE FUNCTION farthing.make_charges(channel_ids bytea[], batch json, turns bigint)
+    RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+    #variable_conflict use_column
+    BEGIN
+        -- In one order for everybody, so that two batches never wait for each other.
+        PERFORM FROM farthing.channels WHERE channel_id = ANY (channel_ids)
+            ORDER BY channel_id FOR NO KEY UPDATE;
+        -- Shared by all who make charges, from before they draw ids until these can be seen; taken
+        -- alone by who lists charges, so that no lower id appears after a higher one was seen.
+        PERFORM pg_advisory_xact_lock_shared(1718776936, 1);
+        FOR now IN 1..turns LOOP
+            RETURN QUERY
+            WITH asked AS MATERIALIZED (
+                SELECT
+                    asked.*,
+                    last_charge AS previous,
+                    channels.charges = fence AND channels.charged = before AS fits
+                FROM json_to_recordset(batch) AS asked (
+                    place bigint, turn bigint, channel text, fence bigint, before numeric,
+                    amount numeric, price numeric, ceiling numeric, signature text,
+                    route text, request_id text, time bigint,
+                    target text, status bigint, expires_at bigint, headers text, body text
+                )
+                JOIN farthing.channels ON channel_id = decode(channel, 'base64')
+                WHERE turn = now
+            ),
+            made AS MATERIALIZED (
+                SELECT
+                    nextval('farthing.charge_ids') AS id,
+                    decode(channel, 'base64') AS channel_id,
+                    before + amount AS total,
+                    *
+                FROM (SELECT * FROM asked WHERE fits ORDER BY place) AS in_order
+            ),
+            moved AS (
+                UPDATE farthing.channels SET
+                    charged = total, charges = fence + 1, ceiling = made.ceiling,
+                    signature = decode(made.signature, 'base64'), last_charge = id
+                FROM made WHERE channels.channel_id = made.channel_id
+            ),
+            written AS (
+                INSERT INTO farthing.charges (
+                    id, channel_id, previous, amount, total, price, route, request_id, time
+                )
+                SELECT id, channel_id, previous, amount, total, price, route, request_id, time
+                FROM made
+            ),
+            kept AS (
+                INSERT INTO farthing.answers (charge, target, status, headers, body, expires_at)
+                SELECT
+                    id, decode(target, 'base64'), status, decode(headers, 'base64'),
+                    decode(body, 'base64'), expires_at
+                FROM made WHERE target IS NOT NULL
+            )
+            SELECT place FROM made
+            UNION ALL
+            SELECT place FROM asked JOIN farthing.charges ON id = asked.previous
+            WHERE NOT fits AND charges.request_id = asked.request_id;
+        END LOOP;
+    END $$;
+
+    CREATE TABLE farthing.schema_version (version bigint NOT NULL);
+    INSERT INTO farthing.schema_version VALUES (0);
+    """,
+]
+VERSION = len(MIGRATIONS)
+
+# Advisory locks with two numbers; reservations have one and are apart from them. "frth" in ASCII.
+MIGRATION_LOCK = "1718776936, 0"
+CHARGE_IDS_LOCK = "1718776936, 1"
+
+
+def migrate(connection: Connection[Any], url: str) -> None:
+    """Brings the tables up to date; of several programs that start at once, one does it.
+
+    Raises:
+        LedgerUnusable: The schema is a newer program's, or somebody else's.
+    """
+    with connection.transaction():
+        connection.execute(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+        version = _version(connection, url)
+        if version > VERSION:
+            raise LedgerUnusable(
+                url,
+                f"its schema is version {version} and this program knows {VERSION}: "
+                "install the newer farthing",
+            )
+        if version < VERSION:
+            for statements in MIGRATIONS[version:]:
+                connection.execute(statements, prepare=False)
+            connection.execute("UPDATE farthing.schema_version SET version = %s", (VERSION,))
+
+
+def _version(connection: Connection[Any], url: str) -> int:
+    rows = connection.execute(
+        "SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
+        "WHERE nspname = 'farthing'"
+    ).fetchall()
+    names = {name for (name,) in rows}
+    if not names:
+        return 0
+    if "schema_version" not in names:
+        raise LedgerUnusable(url, "its schema farthing is another program's: give a database")
+    row = connection.execute("SELECT version FROM farthing.schema_version").fetchone()
+    assert row is not None
+    version: int = row[0]
+    return version

@@ -1,0 +1,87 @@
+"""Opening a ledger's file: whose it is, who may read it, and how it is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import apsw
+
+from farthing.ledger.errors import LedgerUnavailable, LedgerUnusable
+from farthing.ledger.sqlite_schema import is_current, migrate
+
+# How long a writer waits for another process's commit, in milliseconds.
+BUSY_MS = 5_000
+CACHE_KIB = 65_536
+# Pages the log may hold before they are copied into the file; see docs/performance.md.
+CHECKPOINT_PAGES = 4_000
+
+
+def open_file(path: Path) -> None:
+    """Makes the file if there is none, and brings an older one up to date.
+
+    Raises:
+        LedgerUnusable: There is something else, or a newer program's ledger, or nothing can be
+            written there.
+        apsw.Error: It cannot be opened.
+    """
+    if not path.parent.is_dir():
+        raise LedgerUnusable(str(path), f"there is no folder {path.parent}: make it")
+    # For its owner alone, and so are the log and the index that SQLite puts beside it. Only if it
+    # is new: to close a file that SQLite has open in this process would take SQLite's locks off.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    connection = apsw.Connection(str(path))
+    try:
+        connection.set_busy_timeout(BUSY_MS)
+        if connection.readonly("main"):
+            raise LedgerUnusable(str(path), "it is read-only: make it writable")
+        if not is_current(connection, str(path)):
+            ((mode,),) = connection.execute("PRAGMA journal_mode = WAL")
+            if mode != "wal":
+                raise LedgerUnusable(str(path), "it cannot keep a log there: use a local disk")
+            with transaction(connection):
+                migrate(connection)
+    finally:
+        connection.close()
+
+
+def connect(path: Path) -> apsw.Connection:
+    """A connection to a ledger that `open_file` has seen to.
+
+    Raises:
+        apsw.Error: It cannot be opened.
+    """
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(BUSY_MS)
+    # FULL syncs the log at every commit: what is committed survives a loss of power.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return connection
+
+
+@contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """A transaction that writes: all of the block, durable when it is left, or nothing of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        # A commit that failed can leave the transaction open.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+@contextmanager
+def failing(path: Path) -> Iterator[None]:
+    """Turns the errors of SQLite and of the system into the ledger's."""
+    try:
+        yield
+    except apsw.NotADBError as error:
+        raise LedgerUnusable(str(path), "it is not a SQLite database") from error
+    except (apsw.Error, OSError) as error:
+        raise LedgerUnavailable(str(path), str(error)) from error

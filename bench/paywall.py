@@ -116,6 +116,7 @@ def beside_the_sdk(scale: Scale) -> dict[str, Any]:
         "cpu_us": statistics.median(each.cpu_us for each in ours),
         "sdk_cpu_us": statistics.median(each.cpu_us for each in theirs),
         "fastapi_cpu_us": statistics.median(each.cpu_us for each in fastapi),
+        "others": max(each.others for each in ours + fastapi + theirs),
         "load_busy": max(each.load.busy for each in ours),
         "header_bytes": ours[0].header_bytes,
         "start_s": ours[0].start_s,
@@ -187,7 +188,7 @@ def show(name: str, run: Paid) -> Paid:
     print(
         f"{name:24} {load.rps:9,.1f} paid requests/s   p50 {load.p50_ms:7.2f} ms   "
         f"p99 {load.p99_ms:7.2f} ms   {run.cpu_us:7.1f} us of processor each   "
-        f"{run.charges:,} charges",
+        f"others {run.others:4.0%}   {run.charges:,} charges",
         flush=True,
     )
     return run

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from bench import paywall_books, paywall_farthing, paywall_sdk
 from bench.paywall_load import BUILD, Load, run_load
-from bench.paywall_server import Server, running
+from bench.paywall_server import Server, busy_s, running
 from bench.paywall_vouchers import Offer, check_like_x402, prepare, spread
 
 SERVER_CORE, LOAD_CORE = 0, 1
@@ -94,7 +94,8 @@ class Paid:
     """One measured run. ``responses_200`` and ``charges`` count its warm-up too.
 
     ``cpu_us`` is the server's processor time per request, which other programs on the machine
-    change far less than they change the rate; of several workers it knows nothing.
+    change far less than they change the rate, and ``others`` the share of the server's cores that
+    such programs had.
     """
 
     load: Load
@@ -103,6 +104,7 @@ class Paid:
     header_bytes: int
     start_s: float
     cpu_us: float
+    others: float
     memory_mib: list[float]
 
 
@@ -133,7 +135,7 @@ def paid(
             loads = []
             for name, lists in (("warm-up", warm_up), ("measured", measured)):
                 prepared = prepare(folder / name, offer, lists)
-                used = server.cpu_s()
+                used, busy = server.cpu_s(), busy_s(cores)
                 with watched(server, memory):
                     loads.append(
                         run_load(
@@ -145,12 +147,22 @@ def paid(
                         )
                     )
                 used = server.cpu_s() - used
+                busy = busy_s(cores) - busy
             charges = target.charges(server, environment)
     answered = sum(load.responses_200 for load in loads)
     if charges != answered:
         raise AssertionError(f"{target.app} charged {charges} for {answered} answers")
-    cpu_us = round(used / loads[-1].responses_200 * 1e6, 1)
-    return Paid(loads[-1], answered, charges, header_bytes, server.start_s, cpu_us, memory)
+    load = loads[-1]
+    return Paid(
+        load=load,
+        responses_200=answered,
+        charges=charges,
+        header_bytes=header_bytes,
+        start_s=server.start_s,
+        cpu_us=round(used / load.responses_200 * 1e6, 1),
+        others=round((busy - used) / load.seconds / len(cores), 3),
+        memory_mib=memory,
+    )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,14 +37,24 @@ class Server:
             connection.close()
 
     def cpu_s(self) -> float:
-        """The processor time the process has used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """The processor time the server and its workers have used so far."""
+        ticks = 0
+        for process in self._processes():
+            fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory_mib(self) -> float:
-        """What the process holds in memory: its resident set."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        """What they hold in memory: their resident sets."""
+        pages = sum(
+            int(Path(f"/proc/{process}/statm").read_text().split()[1])
+            for process in self._processes()
+        )
         return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
+
+    def _processes(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [self.pid, *map(int, children)]
 
 
 @contextmanager
@@ -97,6 +107,17 @@ def wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         except OSError:
             time.sleep(0.02)
     raise RuntimeError(f"the server did not start:\n{end_of(log)}")
+
+
+def busy_s(cores: Collection[int]) -> float:
+    """For how long these processor cores have been busy so far, all together, with whatever."""
+    ticks = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name in {f"cpu{core}" for core in cores}:
+            user, nice, system, _, _, irq, softirq, *_ = map(int, fields)
+            ticks += user + nice + system + irq + softirq
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def end_of(log: Path) -> str:

@@ -42,6 +42,10 @@ bench-gas: .venv/with-dev node_modules/.stamp ## Measure the gas of every step o
 bench-verify: .venv/with-dev ## Measure verifying and signing a voucher, beside the x402 package
 	@.venv/bin/python -m bench.verify
 
+.PHONY: bench-paywall
+bench-paywall: .venv/with-dev ## Measure paid requests a second, beside the x402 package
+	@.venv/bin/python -m bench.paywall
+
 .PHONY: artifacts
 artifacts: .venv/with-dev ## Compile the contracts into the package's artifacts
 	@ape run package

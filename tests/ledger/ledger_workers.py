@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
@@ -15,13 +17,33 @@ from farthing.ledger import ChannelState, NotReserved, open_ledger
 _spawn = multiprocessing.get_context("spawn")
 
 
-def at_once(processes: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """Results of ``work(barrier, number, *arguments)`` in so many processes."""
-    with _spawn.Manager() as manager:
-        barrier = manager.Barrier(processes)
-        with _spawn.Pool(processes) as pool:
-            calls = [(barrier, number, *arguments) for number in range(processes)]
-            return pool.starmap(work, calls, chunksize=1)
+class Workers:
+    """Processes that do the same thing at once."""
+
+    def __init__(self, processes: int, pool: Any, barrier: Any) -> None:
+        self.processes = processes
+        self._pool = pool
+        self._barrier = barrier
+
+    def all_do(self, work: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Results of ``work(barrier, number, *arguments)`` in each of them."""
+        calls = [(work, self._barrier, number, *arguments) for number in range(self.processes)]
+        return list(self._pool.starmap(_one, calls, chunksize=1))
+
+
+@contextmanager
+def started_workers(processes: int) -> Iterator[Workers]:
+    with _spawn.Manager() as manager, _spawn.Pool(processes) as pool:
+        yield Workers(processes, pool, manager.Barrier(processes))
+
+
+def _one(work: Callable[..., Any], barrier: Barrier, number: int, *arguments: Any) -> Any:
+    try:
+        return work(barrier, number, *arguments)
+    except BaseException:
+        # Or the others would wait for this one for ever.
+        barrier.abort()
+        raise
 
 
 def open_and_close(barrier: Barrier, number: int, urls: list[str]) -> None:
@@ -79,20 +101,22 @@ def increment_reserved(barrier: Barrier, number: int, url: str, channel: bytes, 
     return refused
 
 
-def hold(url: str, channel: bytes, sender: Any) -> None:
-    """Reserves a channel and never gives it back."""
+def hold(url: str, channel: bytes, forks: bool, pipe: Any) -> None:
+    """Reserves a channel and never gives it back; ``pipe`` is told once it is held."""
     ledger = open_ledger(url)
-    sender.send(isinstance(ledger.reserve([channel])[0], ChannelState))
-    sender.close()
-    while True:
-        time.sleep(60)
+    (state,) = ledger.reserve([channel])
+    if not forks or os.fork() == 0:
+        pipe.send(isinstance(state, ChannelState))
+        pipe.recv()
+        os._exit(0)
+    os.wait()
 
 
-def start_holder(url: str, channel: bytes) -> Any:
-    """A process that holds the channel."""
-    receiver, sender = _spawn.Pipe(duplex=False)
-    process = _spawn.Process(target=hold, args=(url, channel, sender), daemon=True)
+def start_holder(url: str, channel: bytes, *, forks: bool = False) -> tuple[Any, Any]:
+    """A process that holds the channel, and with ``forks`` has a child; what ends the child."""
+    ours, theirs = _spawn.Pipe()
+    process = _spawn.Process(target=hold, args=(url, channel, forks, theirs), daemon=True)
     process.start()
-    sender.close()
-    assert receiver.recv()
-    return process
+    theirs.close()
+    assert ours.recv()
+    return process, ours

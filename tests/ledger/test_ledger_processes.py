@@ -4,17 +4,19 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ledger_samples import channel_id, known, next_charge, pay, reserved
 from ledger_workers import (
-    at_once,
+    Workers,
     increment_reserved,
     increment_unreserved,
     open_and_close,
     race,
     start_holder,
+    started_workers,
 )
 
 from farthing.ledger import Ledger, LedgerUnusable, NotReserved, open_ledger
@@ -23,8 +25,14 @@ from tests.postgres import Cluster
 PROCESSES = 4
 
 
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    with started_workers(PROCESSES) as started:
+        yield started
+
+
 def test_open__by_several_at_once_where_there_is_nothing(
-    tmp_path: Path, postgres_cluster: Cluster
+    workers: Workers, tmp_path: Path, postgres_cluster: Cluster
 ) -> None:
     with (
         postgres_cluster.database() as one,
@@ -32,39 +40,45 @@ def test_open__by_several_at_once_where_there_is_nothing(
         postgres_cluster.database() as three,
     ):
         files = [str(tmp_path / f"{number}.db") for number in range(20)]
-        at_once(PROCESSES, open_and_close, [one, two, three, *files])
+        workers.all_do(open_and_close, [one, two, three, *files])
         for url in (one, two, three, *files):
             ledger = open_ledger(url)
             pay(ledger, known(ledger, 1))
             ledger.close()
 
 
-def test_commit__by_several_at_once_exactly_one_wins(ledger: Ledger, ledger_url: str) -> None:
+def test_commit__by_several_at_once_exactly_one_wins(
+    workers: Workers, ledger: Ledger, ledger_url: str
+) -> None:
     channels = [known(ledger, number) for number in range(30)]
-    results = at_once(PROCESSES, race, ledger_url, channels)
+    results = workers.all_do(race, ledger_url, channels)
     assert [sum(made) for made in zip(*results, strict=True)] == [1] * 30
     assert ledger.totals().charges == 30
     assert ledger.prove() == []
 
 
-def test_commit__by_several_at_once_adds_up(ledger: Ledger, ledger_url: str) -> None:
+def test_commit__by_several_at_once_adds_up(
+    workers: Workers, ledger: Ledger, ledger_url: str
+) -> None:
     channel = known(ledger, 1)
-    at_once(PROCESSES, increment_unreserved, ledger_url, channel, 25)
+    workers.all_do(increment_unreserved, ledger_url, channel, 25)
     charges = ledger.charges(channel_id=channel)
     assert [charge.total for charge in charges] == list(range(1, 25 * PROCESSES + 1))
     assert ledger.prove() == []
 
 
-def test_reserve__by_several_at_once_no_commit_is_refused(ledger: Ledger, ledger_url: str) -> None:
+def test_reserve__by_several_at_once_no_commit_is_refused(
+    workers: Workers, ledger: Ledger, ledger_url: str
+) -> None:
     channel = known(ledger, 1)
-    assert at_once(PROCESSES, increment_reserved, ledger_url, channel, 25) == [0] * PROCESSES
+    assert workers.all_do(increment_reserved, ledger_url, channel, 25) == [0] * PROCESSES
     assert ledger.totals().charged == 25 * PROCESSES
     assert ledger.prove() == []
 
 
 def test_reserve__held_by_a_process_that_is_killed(ledger: Ledger, ledger_url: str) -> None:
     channel = known(ledger, 1)
-    holder = start_holder(ledger_url, channel)
+    holder, _ = start_holder(ledger_url, channel)
     assert ledger.reserve([channel]) == [NotReserved.BUSY]
     holder.kill()
     holder.join()
@@ -132,24 +146,16 @@ def test_fork__a_ledger_opened_before_is_refused(ledger: Ledger) -> None:
     pay(ledger, channel)
 
 
-def test_fork__a_child_keeps_no_reservation(ledger: Ledger, another: Ledger) -> None:
+def test_fork__a_child_keeps_no_reservation(ledger: Ledger, ledger_url: str) -> None:
+    """A process that forked is killed; its child lives on."""
     channel = known(ledger, 1)
-    reserved(ledger, channel)
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(writing)
-        os.read(reading, 1)
-        os._exit(0)
-    ledger.close()
-    try:
-        while another.reserve([channel]) == [NotReserved.BUSY]:
-            assert not another.is_local
-        another.release([channel])
-    finally:
-        os.close(writing)
-        os.waitpid(child, 0)
-        os.close(reading)
+    holder, child_may_end = start_holder(ledger_url, channel, forks=True)
+    assert ledger.reserve([channel]) == [NotReserved.BUSY]
+    holder.kill()
+    holder.join()
+    while ledger.reserve([channel]) == [NotReserved.BUSY]:
+        pass
+    child_may_end.send(True)
 
 
 # ---------------------------------------------------------------- where locks are the process's

@@ -19,8 +19,8 @@ from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import Sender, TransactionLost, TransactionRefused
 from farthing.chain.settlement import Settlement
 from farthing.chain.wallets import is_contract, is_valid_erc1271
-from farthing.ledger import ChannelState, Deposit, Mirror
-from farthing.paywall.checks import check_signature
+from farthing.ledger import ChannelState, Deposit, LedgerUnavailable, Mirror
+from farthing.paywall.checks import check_books, check_signature
 from farthing.protocol import (
     DepositAuthorization,
     Domain,
@@ -186,6 +186,8 @@ class OnChain:
         except ContractReverted as error:
             save(_in_state(deposit, "failed"))
             raise PaymentRefused(ErrorCode.DEPOSIT_TRANSACTION_FAILED, str(error)) from error
+        except LedgerUnavailable:
+            raise
         except FarthingError as error:
             raise ChainUnavailable(str(error)) from error
         moved = [
@@ -251,21 +253,24 @@ class OnChain:
     # ------------------------------------------------------------ refunds
 
     def refund(
-        self, payment: Payment, state: ChannelState, hold: Callable[[Mirror], None]
+        self, payment: Payment, state: ChannelState, hold: Callable[[Mirror, int], None]
     ) -> Refunded:
         """Claims what was charged, gives the rest back, or the part that was asked for.
 
         Args:
             payment: A refund payload whose voucher is for exactly what was charged.
             state: The channel's books.
-            hold: Writes down, durably, that so much is on its way back; called before anything is
-                sent, so that a crash leaves less to spend, not more.
+            hold: Gets what the chain says now and the amount; writes down, durably, that so much
+                is on its way back. Called before anything is sent, so that a crash leaves less to
+                spend, not more.
 
         Raises:
             PaymentRefused: Nothing is left, or less than was asked for, or the chain refused.
+            LedgerBehind: More is claimed on chain than was charged.
         """
         mirror = self.mirror(payment.channel_id)
-        left = mirror.balance - max(state.charged, mirror.total_claimed)
+        check_books(payment.channel_id, state.charged, mirror)
+        left = mirror.balance - state.charged
         amount = left if payment.refund_amount is None else payment.refund_amount
         if left <= 0:
             raise PaymentRefused(ErrorCode.REFUND_NO_BALANCE, "nothing of the deposit is left")
@@ -286,8 +291,7 @@ class OnChain:
             with self._sending:
                 self._sender.forget_nonce()
                 signed = self._sender.sign(plan)
-                held = max(mirror.withdraw_amount, amount)
-                hold(_holding(mirror, held))
+                hold(mirror, amount)
                 self._sender.broadcast(signed)
             receipt = self._sender.confirm(signed)
         except (ContractReverted, TransactionRefused) as error:
@@ -312,15 +316,4 @@ def _in_state(deposit: Deposit, state: str) -> Deposit:
         deposit.transaction,
         deposit.raw,
         state,
-    )
-
-
-def _holding(mirror: Mirror, amount: int) -> Mirror:
-    return Mirror(
-        mirror.balance,
-        mirror.total_claimed,
-        amount,
-        mirror.withdraw_requested_at,
-        mirror.refund_nonce,
-        mirror.synced_at,
     )

@@ -71,6 +71,8 @@ REFUND_ROUTE = "refund"
 _HEADER = SIGNATURE_HEADER.lower().encode()
 _RESPONSE = RESPONSE_HEADER.lower().encode()
 _PRIVATE = (b"cache-control", b"private, no-store")
+# Caches obey some of an app's headers before `cache-control`: CDN-Cache-Control and its like.
+_REPLACED = (b"cache-control", b"surrogate-control", _RESPONSE)
 _SOON = [(b"retry-after", b"1")]
 
 
@@ -358,7 +360,8 @@ class Paywall:
             signature=payment.signature,
         )
         told = self._told(payment, charged, admission)
-        sent = [*(each for each in headers if each[0].lower() != b"cache-control"), told, _PRIVATE]
+        kept = (each for each in headers if not each[0].lower().endswith(_REPLACED))
+        sent = [*kept, told, _PRIVATE]
         answer = None
         if body is not None and len(body) <= self.limits.answer_bytes:
             expires = now + self.limits.answer_seconds

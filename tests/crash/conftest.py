@@ -1,7 +1,7 @@
 """Both databases, for what has to hold with each."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,8 +28,12 @@ def database(request: pytest.FixtureRequest) -> Database:
     """Makes an empty database of the one kind or the other."""
     if request.param == "sqlite":
         return sqlite
+    server: Cluster = request.getfixturevalue("postgres_cluster")
+    return server.database
 
-    def postgresql() -> AbstractContextManager[str]:
-        return request.getfixturevalue("postgres_cluster").database()
 
-    return postgresql
+@pytest.fixture
+def ledger_url(database: Database) -> Iterator[str]:
+    """An empty database of the one kind or the other."""
+    with database() as url:
+        yield url

@@ -24,7 +24,7 @@ class FaultyDisk(apsw.VFS):
         self.real = apsw.vfs_names()[0]
         super().__init__(NAME, self.real, makedefault=True)
 
-    def xOpen(self, name: Any, flags: list[int]) -> "_FaultyFile":  # noqa: N802
+    def xOpen(self, name: Any, flags: list[int]) -> "_FaultyFile":
         return _FaultyFile(self, name, flags)
 
 
@@ -34,7 +34,7 @@ class _FaultyFile(apsw.VFSFile):
         self._is_log = bool(flags[0] & apsw.SQLITE_OPEN_WAL)
         super().__init__(disk.real, name, flags)
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: bytes, offset: int) -> None:
         fault = WRITE_FAULTS.get(self._disk.fault)
         if fault is not None:
             raise fault
@@ -42,7 +42,7 @@ class _FaultyFile(apsw.VFSFile):
         if self._is_log:
             self._disk.kill.reach("log written")
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
+    def xSync(self, flags: int) -> None:
         if self._disk.fault == "sync":
             raise apsw.IOError
         super().xSync(flags)

@@ -6,7 +6,6 @@ The last line is one JSON object. It is made only if nothing was lost and nothin
 import json
 import sys
 from collections import Counter
-from dataclasses import asdict
 
 from tests.crash.conftest import sqlite
 from tests.crash.kills import run
@@ -35,7 +34,7 @@ def main(kills: int = FULL) -> None:
                 "double": tally.double,
             }
         )
-    print(json.dumps({**total, **{name: asdict(tally) for name, tally in tallies.items()}}))
+    print(json.dumps({**total, **{name: vars(tally) for name, tally in tallies.items()}}))
 
 
 if __name__ == "__main__":

@@ -39,8 +39,7 @@ class _FaultyFile(apsw.VFSFile):
         if fault is not None:
             raise fault
         super().xWrite(data, offset)
-        if self._is_log:
-            self._disk.kill.reach("log written")
+        self._disk.kill.reach("log written" if self._is_log else "log copied")
 
     def xSync(self, flags: int) -> None:
         if self._disk.fault == "sync":

@@ -29,7 +29,9 @@ POINTS = (
     "answer sent",
 )
 # Only a SQLite ledger writes its log itself.
-DISK_POINTS = ("log written", "log synced")
+DISK_POINTS = ("log written", "log synced", "log copied")
+# Pages after which the log is copied into the file, so that it happens often.
+LOG_PAGES = 16
 
 # Classes of advisory locks that triggers in the tables wait for; see `add_gates`.
 GATES = {"between statements": 1, "before commit": 2}
@@ -37,21 +39,16 @@ _GATE_CLASS = 424_242
 
 
 class KillPoint:
-    """Kills its process when ``point`` is passed for the ``passes``-th time since it was armed."""
+    """Kills its process when ``point`` is passed for the ``passes``-th time."""
 
-    def __init__(self, point: str | None, passes: int, *, is_armed: bool) -> None:
+    def __init__(self, point: str | None, passes: int) -> None:
         self._point = point
         self._passes = passes
-        self._is_armed = is_armed
         self._lock = threading.Lock()
 
     @property
     def is_of_disk(self) -> bool:
         return self._point in DISK_POINTS
-
-    def arm(self) -> None:
-        """Counts from now on."""
-        self._is_armed = True
 
     def reach(self, point: str) -> None:
         """Says that the process is at ``point``, maybe for the last time."""
@@ -64,6 +61,8 @@ class KillPoint:
         self._after(steps.Paywall, "_check_signature", "verified")
         self._after(Reservations, "take", "reserved")
         if isinstance(ledger, SqliteLedger):
+            if self.is_of_disk:
+                ledger._writer.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             # Called before each statement.
             ledger._writer.exec_trace = self._statement
         commit = ledger.commit
@@ -80,7 +79,7 @@ class KillPoint:
         ledger.commit = committing  # type: ignore[method-assign]
 
     def _is_last(self, point: str) -> bool:
-        if point != self._point or not self._is_armed:
+        if point != self._point:
             return False
         with self._lock:
             self._passes -= 1

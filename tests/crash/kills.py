@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from tempfile import TemporaryDirectory
 
 from farthing.ledger import open_ledger
@@ -22,6 +22,10 @@ PAYERS = 12
 MAX_PASSES = 30
 # Kills after which the next one has a new ledger.
 KILLS_PER_LEDGER = 20
+# Kills in a row before the payers can settle; a second one hits them while they recover.
+VOLLEYS = (1, 1, 1, 1, 2, 3)
+# Kills in a row before the payers can settle; a second one hits them while they recover.
+VOLLEYS = (1, 1, 1, 1, 2, 3)
 
 # Makes an empty database, for as long as its block lasts, and gives its URL.
 Database = Callable[[], AbstractContextManager[str]]
@@ -76,67 +80,78 @@ def run(database: Database, kills: int, seed: int) -> Tally:
             number = min(KILLS_PER_LEDGER, kills - done)
             turns = [points[(done + turn) % len(points)] for turn in range(number)]
             with slots(1 + done // KILLS_PER_LEDGER % 2) as places:
-                _run_on(url, folder, places, turns, chance, tally)
+                world = _World(url, folder, places, chance)
+                while turns:
+                    length = chance.choice(VOLLEYS)
+                    world.volley(turns[:length], tally)
+                    turns = turns[length:]
+                world.close(tally)
     return tally
 
 
-def _run_on(
-    url: str,
-    folder: str,
-    places: list[Slot],
-    turns: list[str],
-    chance: random.Random,
-    tally: Tally,
-) -> None:
-    ledger = open_ledger(url)
-    payers = [Payer(1 + number, [place.port for place in places]) for number in range(PAYERS)]
-    for payer in payers:
-        payer.open_channel(ledger)
-    if url.startswith("postgresql:"):
-        add_gates(url)
-    for place in places[1:]:
-        place.start(Order(url, folder))
-    mortal = places[0]
-    with ThreadPoolExecutor(PAYERS) as pool:
-        mortal.start(_order(url, folder, turns[0], chance))
-        for turn, point in enumerate(turns):
-            if point != RANDOM:
-                mortal.ask("/arm")
-            is_over = threading.Event()
-            served = threading.Semaphore(0)
-            paying = [pool.submit(_pay, payer, is_over, served) for payer in payers]
+class _World:
+    """One ledger, its servers, of which the first dies, and its payers."""
+
+    def __init__(self, url: str, folder: str, places: list[Slot], chance: random.Random) -> None:
+        self._order = Order(url, folder)
+        self._chance = chance
+        self._ledger = open_ledger(url)
+        self._payers = [
+            Payer(1 + number, [each.port for each in places]) for number in range(PAYERS)
+        ]
+        for payer in self._payers:
+            payer.open_channel(self._ledger)
+        if url.startswith("postgresql:"):
+            add_gates(url)
+        self._mortal, *others = places
+        for place in others:
+            place.start(self._order)
+
+    def volley(self, points: list[str], tally: Tally) -> None:
+        """Kills one server after the other under load, then settles and looks at the books."""
+        is_over = threading.Event()
+        served = threading.Semaphore(0)
+
+        def pay(payer: Payer) -> None:
+            while not is_over.is_set():
+                if payer.pay():
+                    served.release()
+
+        with ThreadPoolExecutor(PAYERS) as pool:
+            paying = [pool.submit(pay, payer) for payer in self._payers]
             try:
-                if point == RANDOM:
-                    for _ in range(chance.randrange(1, 2 * PAYERS)):
-                        assert served.acquire(timeout=PATIENCE)
-                    mortal.kill()
-                mortal.wait_for_death()
+                for point in points:
+                    self._start_and_kill(point, served)
+                    tally.kills[point] += 1
             finally:
                 is_over.set()
-                following = turns[(turn + 1) % len(turns)]
-                # Not armed yet: a payer that waits for an answer now gets it from this one.
-                mortal.start(_order(url, folder, following, chance))
+                # Whoever still waits for an answer gets it from this one.
+                self._mortal.start(self._order)
                 for each in paying:
                     each.result()
-            tally.kills[point] += 1
-            for each in [pool.submit(payer.settle) for payer in payers]:
+            for each in [pool.submit(payer.settle) for payer in self._payers]:
                 each.result()
-            lost, double = compare(ledger, payers)
-            tally.lost += lost
-            tally.double += double
-            check(ledger, payers)
-    tally.add(payers)
-    for payer in payers:
-        payer.close()
-    ledger.close()
+        lost, double = compare(self._ledger, self._payers)
+        tally.lost += lost
+        tally.double += double
+        check(self._ledger, self._payers)
+        self._mortal.kill()
+        self._mortal.wait_for_death()
 
+    def _start_and_kill(self, point: str, served: threading.Semaphore) -> None:
+        passes = self._chance.randrange(MAX_PASSES)
+        if point == RANDOM:
+            self._mortal.start(self._order)
+            for _ in range(passes):
+                assert served.acquire(timeout=PATIENCE)
+            self._mortal.kill()
+        else:
+            self._mortal.start(replace(self._order, point=point, passes=1 + passes))
+        self._mortal.wait_for_death()
 
-def _order(url: str, folder: str, point: str, chance: random.Random) -> Order:
-    where = None if point == RANDOM else point
-    return Order(url, folder, point=where, passes=chance.randrange(1, MAX_PASSES))
-
-
-def _pay(payer: Payer, is_over: threading.Event, served: threading.Semaphore) -> None:
-    while not is_over.is_set():
-        if payer.pay():
-            served.release()
+    def close(self, tally: Tally) -> None:
+        """Adds what payers know to the tally."""
+        tally.add(self._payers)
+        for payer in self._payers:
+            payer.close()
+        self._ledger.close()

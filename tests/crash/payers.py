@@ -65,6 +65,8 @@ class Payer:
     """
 
     def __init__(self, number: int, ports: list[int]) -> None:
+        # How many of its requests it does not wait for the answer of, of a hundred.
+        self.hurry = 0
         self.record = Record()
         self.pending: Request | None = None
         self._random = random.Random(number)
@@ -162,6 +164,8 @@ class Payer:
         answer: http.client.HTTPResponse | None = None
         try:
             connection.request("GET", request.path, headers={"PAYMENT-SIGNATURE": request.header})
+            if self._random.randrange(100) < self.hurry:
+                raise ConnectionAbortedError
             answer = connection.getresponse()
             body = answer.read()
         except (ConnectionError, http.client.HTTPException) as error:

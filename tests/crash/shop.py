@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -34,6 +35,9 @@ TERMS = Terms(
 PRICES = {"/articles/": 100, "/reports/": 700}
 # Turns of the event loop in which what was written is handed to the system.
 FLUSH_TURNS = 3
+# How long a slow handler takes: long enough that its requests wait for it.
+SLOW_SECONDS = 0.2
+POLL_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,6 @@ class Order:
         folder: Where it writes down what its handler served, and its log.
         point: Where it dies, None for nowhere; see `farthing`'s way of a payment in `POINTS`.
         passes: At which pass of that point.
-        is_armed: Whether passes count from the start, or from a request for ``/arm``.
         has_faulty_disk: Whether ``/fault/...`` makes the disk under a SQLite ledger fail.
         hold_seconds: How long a handler may take before others of its channel go on.
         wait_seconds: How long a request waits for another of its channel.
@@ -55,7 +58,6 @@ class Order:
     folder: str
     point: str | None = None
     passes: int = 1
-    is_armed: bool = False
     has_faulty_disk: bool = False
     hold_seconds: float = 60.0
     wait_seconds: float = 5.0
@@ -64,7 +66,7 @@ class Order:
 def serve(order: Order, listener: socket.socket) -> None:
     """Serves until it is killed."""
     logging.basicConfig(filename=f"{order.folder}/log", level=logging.WARNING)
-    kill = KillPoint(order.point, order.passes, is_armed=order.is_armed)
+    kill = KillPoint(order.point, order.passes)
     disk = None
     if order.has_faulty_disk or kill.is_of_disk:
         # Before the ledger opens its file.
@@ -90,16 +92,11 @@ class Shop:
     def __init__(self, order: Order, kill: KillPoint, disk: FaultyDisk | None) -> None:
         self._kill = kill
         self._disk = disk
-        self._served = os.open(
-            f"{order.folder}/served", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
-        )
+        self._log = Path(order.folder) / "served"
+        self._served = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
-        if path == "/arm":
-            self._kill.arm()
-            await _answer(send, b"armed")
-            return
         if path.startswith("/fault/"):
             assert self._disk is not None
             self._disk.fault = path.removeprefix("/fault/")
@@ -108,12 +105,16 @@ class Shop:
         self._kill.reach("handler begins")
         admission = scope[KEY]
         number, _, manner = path.rpartition("/")[2].partition("-")
-        if manner == "slow":
-            await asyncio.sleep(0.2)
         admission.charge(1 + int(number) % admission.price)
         # Every serving is another: a repeated answer can be told from one served again.
         serving = f"{path} {admission.channel_id.hex()} {os.urandom(8).hex()}\n".encode()
         os.write(self._served, serving)
+        if manner == "slow":
+            await asyncio.sleep(SLOW_SECONDS)
+        elif manner == "twice":
+            # Goes on only once two of them are under way.
+            while self._log.read_bytes().count(path.encode() + b" ") < 2:
+                await asyncio.sleep(POLL_SECONDS)
         self._kill.reach("handler done")
         await _answer(send, serving)
 

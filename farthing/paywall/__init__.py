@@ -1,6 +1,6 @@
 """The paywall: a price on a URL, and every charge durable."""
 
-from farthing.paywall.asgi import PaywallMiddleware
+from farthing.paywall.asgi import PaywallMiddleware, payment_of
 from farthing.paywall.limits import Limits
 from farthing.paywall.offer import Offers
 from farthing.paywall.paywall import Admission, ChargeInvalid, Paywall
@@ -16,4 +16,5 @@ __all__ = [
     "PriceInvalid",
     "Prices",
     "Request",
+    "payment_of",
 ]

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from farthing.ledger import Ledger, open_ledger
 from tests.crash.books import check
 from tests.crash.payers import Payer
-from tests.crash.servers import Slot, slots
+from tests.crash.servers import PATIENCE, Slot, slots
 from tests.crash.shop import Order
 
 
@@ -91,6 +91,16 @@ class Load:
         """Waits until that many more requests were refused."""
         self._wait(lambda: self._market.refusals, number)
 
+    def until_each_is_refused(self) -> None:
+        """Waits until every payer was refused something: what it got was asked for before."""
+        before = [payer.record.refused for payer in self._market.payers]
+
+        def refused_since() -> int:
+            now = [payer.record.refused for payer in self._market.payers]
+            return sum(map(int.__gt__, now, before))
+
+        self._wait(refused_since, len(before))
+
     def stop(self) -> None:
         """Lets every payer end what it does.
 
@@ -103,10 +113,13 @@ class Load:
 
     def _wait(self, count: Callable[[], int], number: int) -> None:
         until = count() + number
+
+        def is_decided() -> bool:
+            return count() >= until or any(each.done() for each in self._paying)
+
         with self._changed:
-            while count() < until:
-                assert not any(each.done() for each in self._paying), "a payer gave up"
-                self._changed.wait()
+            assert self._changed.wait_for(is_decided, PATIENCE), f"{count()}, not {until}"
+        assert count() >= until, "a payer gave up"
 
     def _pay(self, payer: Payer) -> None:
         try:

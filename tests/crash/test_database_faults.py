@@ -63,6 +63,32 @@ def test_sqlite__file_may_not_grow_and_then_may(ledger_file: str) -> None:
         shop.settle()
 
 
+def test_sqlite__file_is_moved_away_and_back(ledger_file: str) -> None:
+    with market(ledger_file) as shop:
+        with shop.load() as load:
+            for _ in range(5):
+                load.until_answers(20)
+                Path(ledger_file).rename(ledger_file + ".away")
+                load.until_refusals(50)
+                Path(ledger_file + ".away").rename(ledger_file)
+            load.until_answers(20)
+        shop.settle()
+
+
+def test_sqlite__removed_file_ends_the_answers(ledger_file: str) -> None:
+    # There is nothing left to hold the records against: what matters is that no more is sold.
+    with market(ledger_file) as shop, shop.load() as load:
+        load.until_answers(20)
+        Path(ledger_file).unlink()
+        load.until_each_is_refused()
+        answers = shop.answers
+        load.until_refusals(50)
+        # Another in its place is another ledger.
+        Path(ledger_file).touch()
+        load.until_refusals(50)
+        assert shop.answers == answers
+
+
 def test_sqlite__locked_by_another_program_and_free_again(ledger_file: str) -> None:
     with market(ledger_file) as shop, shop.load() as load:
         load.until_answers(50)

@@ -342,6 +342,8 @@ class SqliteLedger(Ledger):
         # What a fork has of it is the other process's.
         if self._process != os.getpid():
             return
+        # A charge that is just made gives its channel back after this, and has to be answered.
+        self._held.clear()
         self._locks.close()
         self._reader.close()
         with self._writing:

@@ -15,7 +15,8 @@ class FaultyDisk(apsw.VFS):
     """The default way to files from now on.
 
     Attributes:
-        fault: ``"full"`` and ``"write"`` fail every write, ``"sync"`` every sync, ``""`` nothing.
+        fault: ``"full"`` and ``"write"`` fail every write, ``"sync"`` every sync, ``"read"`` every
+            read, ``""`` nothing.
     """
 
     def __init__(self, kill: KillPoint) -> None:
@@ -33,6 +34,11 @@ class _FaultyFile(apsw.VFSFile):
         self._disk = disk
         self._is_log = bool(flags[0] & apsw.SQLITE_OPEN_WAL)
         super().__init__(disk.real, name, flags)
+
+    def xRead(self, amount: int, offset: int) -> bytes:
+        if self._disk.fault == "read":
+            raise apsw.IOError
+        return super().xRead(amount, offset)
 
     def xWrite(self, data: bytes, offset: int) -> None:
         fault = WRITE_FAULTS.get(self._disk.fault)

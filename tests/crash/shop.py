@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from eth_account import Account
 
-from farthing.ledger import open_ledger
+from farthing.ledger import Ledger, open_ledger
 from farthing.paywall import Limits, Offers, Paywall, PaywallMiddleware, Prices
 from farthing.paywall.asgi import KEY, App, Message, Receive, Scope, Send
 from farthing.protocol import X402_SETTLEMENT, Domain
@@ -73,17 +73,20 @@ def serve(order: Order, listener: socket.socket) -> None:
         disk = FaultyDisk(kill)
     ledger = open_ledger(order.ledger)
     kill.install(ledger, order.ledger)
-    limits = Limits(hold_seconds=order.hold_seconds, wait_seconds=order.wait_seconds)
-    rules = {f"{path}{{slug}}": f"0.{price:06}" for path, price in PRICES.items()}
-    paywall = Paywall(
-        Prices(rules, decimals=6), Offers(TERMS, "USDC", 6), DOMAIN, ledger, None, limits
-    )
     shop: App = Shop(order, kill, disk)
-    app = _Mortal(PaywallMiddleware(shop, paywall), kill)
+    app = _Mortal(PaywallMiddleware(shop, paywall_on(ledger, order)), kill)
     config = uvicorn.Config(
         app, loop="uvloop", http="httptools", lifespan="off", log_config=None, access_log=False
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def paywall_on(ledger: Ledger, order: Order) -> Paywall:
+    """The paywall of all these servers."""
+    limits = Limits(hold_seconds=order.hold_seconds, wait_seconds=order.wait_seconds)
+    rules = {f"{path}{{slug}}": f"0.{price:06}" for path, price in PRICES.items()}
+    prices, offers = Prices(rules, decimals=6), Offers(TERMS, "USDC", 6)
+    return Paywall(prices, offers, DOMAIN, ledger, None, limits)
 
 
 class Shop:

@@ -20,7 +20,7 @@ def ledger_file() -> Iterator[str]:
         yield path
 
 
-@pytest.mark.parametrize("fault", ["full", "write", "sync"])
+@pytest.mark.parametrize("fault", ["full", "write", "sync", "read"])
 def test_sqlite__disk_fails_and_works_again(ledger_file: str, fault: str) -> None:
     with market(ledger_file, has_faulty_disk=True) as shop:
         (server,) = shop.places
@@ -33,7 +33,7 @@ def test_sqlite__disk_fails_and_works_again(ledger_file: str, fault: str) -> Non
         shop.settle()
 
 
-@pytest.mark.parametrize("fault", ["full", "write", "sync"])
+@pytest.mark.parametrize("fault", ["full", "write", "sync", "read"])
 def test_sqlite__server_dies_while_the_disk_fails(ledger_file: str, fault: str) -> None:
     with market(ledger_file, has_faulty_disk=True) as shop:
         (server,) = shop.places

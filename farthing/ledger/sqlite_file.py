@@ -82,6 +82,16 @@ def connect(path: Path) -> apsw.Connection:
     return connection
 
 
+def file_id(path: Path) -> tuple[int, int]:
+    """Tells the file that is at ``path`` from any other that may be put there.
+
+    Raises:
+        OSError: There is none, or it cannot be looked at.
+    """
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 @contextmanager
 def transaction(connection: apsw.Connection) -> Iterator[None]:
     """A transaction that writes: all of the block, durable when it is left, or nothing of it."""

@@ -3,8 +3,10 @@
 from farthing.paywall.asgi import PaywallMiddleware
 from farthing.paywall.limits import Limits
 from farthing.paywall.offer import Offers
+from farthing.paywall.opening import open_paywall
 from farthing.paywall.paywall import Admission, ChargeInvalid, Paywall
 from farthing.paywall.prices import PriceInvalid, Prices, Request
+from farthing.paywall.settings import Settings, SettingsInvalid
 
 __all__ = [
     "Admission",
@@ -16,4 +18,7 @@ __all__ = [
     "PriceInvalid",
     "Prices",
     "Request",
+    "Settings",
+    "SettingsInvalid",
+    "open_paywall",
 ]

@@ -44,7 +44,20 @@ class PaywallMiddleware:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": "not payable"})
             return
+        elif kind == "lifespan":
+            await self.app(scope, receive, self._closing(send))
+            return
         await self.app(scope, receive, send)
+
+    def _closing(self, send: Send) -> Send:
+        """``send``, that closes the paywall before the server is told that all is shut down."""
+
+        async def closing(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):
+                await self.paywall.close()
+            await send(message)
+
+        return closing
 
 
 class _Exchange:

@@ -506,10 +506,12 @@ class Paywall:
     # ------------------------------------------------------------ end
 
     async def close(self) -> None:
-        """Waits for what is under way, and closes the ledger."""
+        """Waits for what is under way, and closes the ledger. May be called again."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        for pool in (self._chain_threads, self._ledger_thread, self._commit_thread):
+        # A deposit whose request is gone still writes to the ledger through this loop.
+        await asyncio.to_thread(self._chain_threads.shutdown)
+        for pool in (self._ledger_thread, self._commit_thread):
             pool.shutdown()
         self.ledger.close()
 

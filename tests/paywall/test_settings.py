@@ -185,7 +185,6 @@ OF_THE_FILE = [
         "other: there is no such setting: remove it, or take of chain, "
         "keys, ledger, limits, prices, terms",
     ),
-    (r"^\[keys\]\nkeystore = .*", "keys = 3", "keys: give a table, not an integer"),
     (
         r"^receiver = .*",
         'receiver = "bob"',

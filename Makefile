@@ -42,6 +42,10 @@ bench-gas: .venv/with-dev node_modules/.stamp ## Measure the gas of every step o
 bench-verify: .venv/with-dev ## Measure verifying and signing a voucher, beside the x402 package
 	@.venv/bin/python -m bench.verify
 
+.PHONY: bench-paywall
+bench-paywall: .venv/with-dev ## Measure paid requests a second, beside the x402 package
+	@.venv/bin/python -m bench.paywall
+
 .PHONY: artifacts
 artifacts: .venv/with-dev ## Compile the contracts into the package's artifacts
 	@ape run package
@@ -89,6 +93,6 @@ clean: ## Remove what the targets installed and what tools left behind
 # `npm install --no-save` takes the locked versions and leaves the lock file alone.
 node_modules/.stamp: package.json package-lock.json
 	@command -v npm >/dev/null || { echo "npm was not found: install Node, it brings anvil." >&2; exit 1; }
-	@echo "Installing anvil ..." >&2
+	@echo "Installing anvil and the JavaScript client ..." >&2
 	@npm install --no-save --silent --no-audit --no-fund
 	@touch $@

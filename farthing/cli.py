@@ -3,9 +3,10 @@
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ from farthing.chain.accounts import (
 )
 from farthing.chain.anvil import ANVIL_KEYS, anvil
 from farthing.chain.connection import connect
+from farthing.chain.devnet import DEVNET_PORT, devnet
 from farthing.chain.in_process import in_process_chain
 from farthing.chain.token import TEST_USD_DECIMALS
 from farthing.protocol.errors import FarthingError
@@ -114,6 +116,28 @@ def replay_command(
         render(report, Console())
     if not report.books_balance:
         sys.exit(1)
+
+
+@cli.command("devnet")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65_535),
+    default=DEVNET_PORT,
+    show_default=True,
+    help="Port on 127.0.0.1.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
+def devnet_command(port: int, as_json: bool) -> None:
+    """Run a development chain until Ctrl-C, with all contracts where stock clients expect them.
+
+    Everything on it is for play: the keys are public, and the chain is gone when it stops.
+    """
+    # By default SIGTERM would leave the node behind, and a shell's background job ignores SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), devnet(port) as chain:
+        click.echo(json.dumps(chain.as_json()) if as_json else chain.as_text())
+        chain.node.wait()
 
 
 def main() -> None:

@@ -12,12 +12,14 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 ARTIFACTS = ROOT / "farthing" / "chain" / "artifacts"
 
-# Contracts a user of the package deploys or talks to. Everything else is for tests only.
+# Contracts a user of the package deploys or talks to, be it on a development chain. Everything else
+# is for tests only.
 PACKAGED = (
     "contracts/BatchSettlement.vy",
     "contracts/collectors/AllowanceDepositCollector.vy",
     "contracts/collectors/ERC3009DepositCollector.vy",
     "contracts/collectors/Permit2DepositCollector.vy",
+    "contracts/mocks/Permit2.vy",
     "contracts/mocks/TestUSD.vy",
 )
 

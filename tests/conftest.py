@@ -13,6 +13,7 @@ from farthing.chain.anvil import ANVIL_KEYS, anvil
 from farthing.chain.connection import connect
 from farthing.chain.in_process import in_process_chain
 from tests.escrow_world import World
+from tests.postgres import Cluster, cluster
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +53,20 @@ def node_world(deployed_node_world: World) -> Iterator[World]:
 def any_world(request: pytest.FixtureRequest, world: World, node_world: World) -> World:
     """The one and the other: what a test says of both."""
     return world if request.param == "in-process" else node_world
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server for the whole run; a test that stops it starts it again."""
+    with cluster() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_cluster: Cluster) -> Iterator[str]:
+    """A new, empty PostgreSQL database."""
+    with postgres_cluster.database() as url:
+        yield url
 
 
 def rpc(w3: Web3, method: str, *arguments: Any) -> Any:

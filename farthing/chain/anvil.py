@@ -7,8 +7,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Never
 
 from farthing.protocol.errors import FarthingError
 
@@ -22,6 +24,7 @@ ANVIL_KEYS = (
 
 HARDFORK = "prague"
 POLL_SECONDS = 0.02
+RELEASE_SECONDS = 5
 
 
 class AnvilMissing(FarthingError):
@@ -46,6 +49,49 @@ class AnvilFailed(FarthingError):
         super().__init__(f"anvil ended before it was ready: {last[0]}")
 
 
+class AnvilEnded(FarthingError):
+    """The `anvil` program ended while it was needed.
+
+    Attributes:
+        url: Where it listened.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(f"the anvil node at {url} has ended by itself: start it again.")
+
+
+class PortTaken(FarthingError):
+    """A node cannot listen on a port.
+
+    Attributes:
+        port: The port on loopback.
+    """
+
+    def __init__(self, port: int, reason: str) -> None:
+        self.port = port
+        super().__init__(
+            f"port {port} of 127.0.0.1 cannot be used ({reason}): choose another with --port."
+        )
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that runs as a child of this process."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def wait(self) -> Never:
+        """Blocks for as long as the node runs; a signal's exception ends the wait.
+
+        Raises:
+            AnvilEnded: It ended.
+        """
+        self.process.wait()
+        raise AnvilEnded(self.url)
+
+
 def find_anvil() -> str:
     """Path of the `anvil` program: ``PATH`` first, then ``node_modules`` here.
 
@@ -62,7 +108,14 @@ def find_anvil() -> str:
 
 @contextmanager
 def anvil(*arguments: str, port: int | None = None) -> Iterator[str]:
-    """Runs a node for as long as the block lasts and gives its URL.
+    """Runs a node for as long as the block lasts and gives its URL; as `anvil_node` otherwise."""
+    with anvil_node(*arguments, port=port) as node:
+        yield node.url
+
+
+@contextmanager
+def anvil_node(*arguments: str, port: int | None = None) -> Iterator[Node]:
+    """Runs a node for as long as the block lasts.
 
     Args:
         arguments: Further arguments of `anvil`.
@@ -70,22 +123,49 @@ def anvil(*arguments: str, port: int | None = None) -> Iterator[str]:
 
     Raises:
         AnvilMissing: The program was not found.
+        PortTaken: It cannot listen on that port.
         AnvilFailed: It ended before it was ready.
     """
-    port = port or _free_port()
-    command = [find_anvil(), "--port", str(port), "--hardfork", HARDFORK, *arguments]
+    program = find_anvil()
+    if port is None:
+        port = _free_port()
+    else:
+        # Before the start: whatever answers on the port afterwards has to be the node.
+        _check_free(port)
+    command = [program, "--port", str(port), "--hardfork", HARDFORK, *arguments]
     with TemporaryFile("w+") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
+            command, stdout=output, stderr=subprocess.STDOUT, text=True
+        )
         try:
             while not _listens(port):
                 if process.poll() is not None:
                     output.seek(0)
                     raise AnvilFailed(output.read())
                 time.sleep(POLL_SECONDS)
-            yield f"http://127.0.0.1:{port}"
+            yield Node(f"http://127.0.0.1:{port}", process)
         finally:
             process.terminate()
             process.wait()
+            _await_release(port)
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        # As anvil does, and for the same reason: connections of a node just stopped still linger.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PortTaken(port, (error.strerror or str(error)).lower()) from None
+
+
+def _await_release(port: int) -> None:
+    # From npm the program is a wrapper, which ends a moment before the node that it passed the
+    # signal to.
+    deadline = time.monotonic() + RELEASE_SECONDS
+    while _listens(port) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
 
 
 def _listens(port: int) -> bool:

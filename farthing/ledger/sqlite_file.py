@@ -16,7 +16,7 @@ from farthing.ledger.sqlite_schema import is_current, migrate
 BUSY_MS = 5_000
 CACHE_KIB = 65_536
 # Pages the log may hold before they are copied into the file; see docs/performance.md.
-CHECKPOINT_PAGES = 4_000
+CHECKPOINT_PAGES = 16_000
 
 
 def open_file(path: Path) -> None:

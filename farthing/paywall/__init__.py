@@ -1,6 +1,6 @@
 """The paywall: a price on a URL, and every charge durable."""
 
-from farthing.paywall.asgi import PaywallMiddleware
+from farthing.paywall.asgi import PaywallMiddleware, payment_of
 from farthing.paywall.limits import Limits
 from farthing.paywall.offer import Offers
 from farthing.paywall.opening import open_paywall
@@ -21,4 +21,5 @@ __all__ = [
     "Settings",
     "SettingsInvalid",
     "open_paywall",
+    "payment_of",
 ]

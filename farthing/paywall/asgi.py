@@ -20,6 +20,16 @@ KEY = "farthing.payment"
 FAILURE = 400
 
 
+def payment_of(scope: Scope) -> Admission:
+    """The payment of a request, for its handler: who pays, and `Admission.charge` to charge less.
+
+    ``scope`` is the ASGI scope: ``request.scope`` in Starlette and FastAPI. Raises `KeyError` for a
+    request that is not paid.
+    """
+    payment: Admission = scope[KEY]
+    return payment
+
+
 class PaywallMiddleware:
     """``app``, with requests that ``paywall`` prices served only when they are paid."""
 

@@ -57,8 +57,8 @@ log = logging.getLogger("farthing.paywall")
 T = TypeVar("T")
 
 COMMIT_BATCH = 256
-# Calls of the chain that run at a time.
-CHAIN_THREADS = 4
+# Calls of the chain that run at a time. A deposit holds one until it is confirmed.
+CHAIN_THREADS = 32
 # After how long a part that does not answer is taken to be down.
 HEALTH_SECONDS = 2.0
 

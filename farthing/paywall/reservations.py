@@ -90,8 +90,10 @@ class Reservations:
         del self._held[reservation]
         channel_id = reservation.channel_id
         if self._ledger.is_local:
-            self._ledger.release([channel_id])
-            self._next(channel_id)
+            try:
+                self._ledger.release([channel_id])
+            finally:
+                self._next(channel_id)
         else:
             released = self._release.submit(channel_id)
             released.add_done_callback(partial(self._released, channel_id))

@@ -1,4 +1,6 @@
 import os
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,35 @@ def test_anvil__ends_silently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(AnvilFailed, match="it printed nothing"), anvil():
         pass
+
+
+# Like npm's: it passes a signal on to the node, and is gone before the node is.
+WRAPPER = """
+import os, signal, socket, sys, time
+
+port = int(sys.argv[sys.argv.index("--port") + 1])
+node = os.fork()
+if node == 0:
+    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.2), os._exit(0)))
+    with socket.create_server(("127.0.0.1", port)):
+        while True:
+            signal.pause()
+signal.signal(signal.SIGTERM, lambda *_: (os.kill(node, signal.SIGTERM), os._exit(0)))
+while True:
+    signal.pause()
+"""
+
+
+def test_anvil__waits_for_the_node_behind_a_wrapper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wrapper.py").write_text(WRAPPER)
+    program(tmp_path, f'exec {sys.executable} {tmp_path}/wrapper.py "$@"')
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with anvil() as url:
+        port = int(url.rpartition(":")[2])
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_find_anvil__nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

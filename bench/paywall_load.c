@@ -1,0 +1,189 @@
+/* A closed-loop HTTP load generator: every connection sends its next prepared request as soon as
+ * its last one is answered.
+ *
+ *   paywall_load PORT PATH CONNECTIONS SECONDS [FOLDER]
+ *
+ * FOLDER/0, FOLDER/1, ... hold one PAYMENT-SIGNATURE value per line, one file for each connection;
+ * without a folder the requests carry none. Sending ends when the seconds are over or when the
+ * first connection has used up its file, so that all connections are busy all the time; then every
+ * request still under way is waited for. That is why this is not wrk, which drops those requests
+ * at the end: what it counts cannot agree with a ledger to the unit.
+ *
+ * Prints one line of JSON; the first answer other than 200 goes to stderr.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_CONNECTIONS = 1000, BUFFER = 65536, SILENCE_MS = 30000 };
+
+struct connection {
+    int socket;
+    const char *next, *end; /* what is left of the prepared file */
+    uint64_t sent_at;
+    size_t filled;
+    char buffer[BUFFER + 1];
+};
+
+static struct connection *connections;
+static char head[1024];
+static size_t head_length;
+static int with_payment, outstanding;
+static uint64_t *latencies;
+static size_t answered, capacity;
+static unsigned long statuses[600];
+
+static void fail(const char *what) {
+    fprintf(stderr, "paywall_load: %s\n", what);
+    exit(1);
+}
+
+static void fail_with_errno(const char *what) {
+    fprintf(stderr, "paywall_load: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static uint64_t clock_ns(clockid_t clock) {
+    struct timespec at;
+    clock_gettime(clock, &at);
+    return (uint64_t)at.tv_sec * 1000000000 + (uint64_t)at.tv_nsec;
+}
+
+static uint64_t now(void) { return clock_ns(CLOCK_MONOTONIC); }
+
+static void open_file(struct connection *c, const char *folder, int number) {
+    char path[4096];
+    struct stat info;
+    snprintf(path, sizeof path, "%s/%d", folder, number);
+    int file = open(path, O_RDONLY);
+    if (file < 0 || fstat(file, &info) < 0) fail_with_errno(path);
+    if (info.st_size == 0) fail("a prepared file is empty");
+    /* Populated at once: a page fault in the middle of the run would be taken for latency. */
+    c->next = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
+    if (c->next == MAP_FAILED) fail_with_errno(path);
+    c->end = c->next + info.st_size;
+    close(file);
+}
+
+/* A request is far smaller than a socket's buffer and the last one was answered, so it is taken
+ * whole and a blocking socket does not block. */
+static void send_next(struct connection *c) {
+    struct iovec parts[3] = {{head, head_length}, {NULL, 0}, {"\r\n\r\n", 4}};
+    if (with_payment) {
+        const char *stop = memchr(c->next, '\n', (size_t)(c->end - c->next));
+        if (!stop) fail("a prepared file does not end with a newline");
+        parts[1].iov_base = (void *)c->next;
+        parts[1].iov_len = (size_t)(stop - c->next);
+        c->next = stop + 1;
+    }
+    size_t length = head_length + parts[1].iov_len + 4;
+    c->sent_at = now();
+    c->filled = 0;
+    if (writev(c->socket, parts, 3) != (ssize_t)length) fail("could not send a whole request");
+    outstanding++;
+}
+
+/* Reads what is there; says whether the answer is complete. */
+static int receive(struct connection *c) {
+    ssize_t got = recv(c->socket, c->buffer + c->filled, BUFFER - c->filled, 0);
+    if (got <= 0) fail("the server closed a connection in the middle of a request");
+    c->filled += (size_t)got;
+    c->buffer[c->filled] = 0;
+    char *body = strstr(c->buffer, "\r\n\r\n");
+    if (!body) return 0;
+    char *length = strcasestr(c->buffer, "\r\ncontent-length:");
+    if (!length || length > body) fail("an answer has no Content-Length");
+    size_t whole = (size_t)(body + 4 - c->buffer) + strtoul(length + 17, NULL, 10);
+    if (whole > BUFFER) fail("an answer is larger than 64 KiB");
+    if (c->filled < whole) return 0;
+
+    if (answered == capacity) {
+        capacity = capacity ? 2 * capacity : 1 << 16;
+        latencies = realloc(latencies, capacity * sizeof *latencies);
+        if (!latencies) fail("out of memory");
+    }
+    latencies[answered++] = now() - c->sent_at;
+    unsigned status = (unsigned)strtoul(c->buffer + 9, NULL, 10) % 600;
+    if (status != 200 && statuses[200] + 1 == answered) fprintf(stderr, "%s\n", c->buffer);
+    statuses[status]++;
+    outstanding--;
+    return 1;
+}
+
+static int by_size(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static double quantile_ms(double share) {
+    size_t index = (size_t)(share * (double)answered);
+    return (double)latencies[index < answered ? index : answered - 1] / 1e6;
+}
+
+int main(int count, char **arguments) {
+    if (count < 5) fail("usage: paywall_load PORT PATH CONNECTIONS SECONDS [FOLDER]");
+    int number = atoi(arguments[3]), port = atoi(arguments[1]), yes = 1, stopping = 0;
+    if (number < 1 || number > MAX_CONNECTIONS) fail("CONNECTIONS must be from 1 to 1000");
+    with_payment = count > 5;
+    head_length = (size_t)snprintf(
+        head, sizeof head, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: */*%s", arguments[2],
+        port, with_payment ? "\r\nPAYMENT-SIGNATURE: " : "");
+    if (head_length >= sizeof head) fail("PATH is too long");
+
+    connections = calloc((size_t)number, sizeof *connections);
+    int poll = epoll_create1(0);
+    struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    inet_pton(AF_INET, "127.0.0.1", &server.sin_addr);
+    for (int i = 0; i < number; i++) {
+        struct connection *c = &connections[i];
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+        if (with_payment) open_file(c, arguments[5], i);
+        c->socket = socket(AF_INET, SOCK_STREAM, 0);
+        if (connect(c->socket, (struct sockaddr *)&server, sizeof server) < 0) fail_with_errno("connect");
+        setsockopt(c->socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+        if (epoll_ctl(poll, EPOLL_CTL_ADD, c->socket, &event) < 0) fail_with_errno("epoll_ctl");
+    }
+
+    uint64_t busy = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    uint64_t started = now(), deadline = started + (uint64_t)(atof(arguments[4]) * 1e9);
+    for (int i = 0; i < number; i++) send_next(&connections[i]);
+    while (outstanding) {
+        struct epoll_event events[MAX_CONNECTIONS];
+        int ready = epoll_wait(poll, events, number, SILENCE_MS);
+        if (ready < 0 && errno == EINTR) continue;
+        if (ready <= 0) fail("the server answered nothing for 30 seconds");
+        for (int i = 0; i < ready; i++) {
+            struct connection *c = events[i].data.ptr;
+            if (!receive(c)) continue;
+            if (now() >= deadline || (with_payment && c->next == c->end)) stopping = 1;
+            if (!stopping) send_next(c);
+        }
+    }
+    double seconds = (double)(now() - started) / 1e9;
+    double busy_seconds = (double)(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - busy) / 1e9;
+
+    qsort(latencies, answered, sizeof *latencies, by_size);
+    printf("{\"seconds\": %.6f, \"busy\": %.3f, ", seconds, busy_seconds / seconds);
+    printf("\"p50_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f, \"statuses\": {",
+           quantile_ms(0.5), quantile_ms(0.99), quantile_ms(1));
+    const char *comma = "";
+    for (int status = 0; status < 600; status++)
+        if (statuses[status]) {
+            printf("%s\"%d\": %lu", comma, status, statuses[status]);
+            comma = ", ";
+        }
+    printf("}}\n");
+    return 0;
+}

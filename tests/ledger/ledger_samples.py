@@ -1,0 +1,111 @@
+"""Channels and charges that the ledger's tests share, and a way around the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+import msgspec
+import psycopg
+
+from farthing.ledger import Answer, ChannelState, Ledger, Mirror, NewCharge
+from farthing.protocol import ZERO_ADDRESS, ChannelConfig
+
+MOST = 2**128 - 1
+# 128 bits of ceiling leave that much to be charged.
+CONFIG = ChannelConfig(
+    "0x" + "11" * 20,
+    ZERO_ADDRESS,
+    "0x" + "22" * 20,
+    "0x" + "33" * 20,
+    "0x" + "44" * 20,
+    3600,
+    b"\x55" * 32,
+)
+MIRROR = Mirror(1_000_000, 0, 0, 0, 0, 100)
+ANSWER = Answer(
+    b"\x66" * 32, 203, [(b"content-type", b"text/plain"), (b"x", b"\x80\xff")], b"\x00body", 1_000
+)
+
+
+def channel_id(number: int) -> bytes:
+    """A made-up id, spread as hashes are."""
+    return (number * 0x9E3779B97F4A7C15 % 2**64).to_bytes(8, "big") + number.to_bytes(24, "big")
+
+
+def known(ledger: Ledger, number: int, **changes: Any) -> bytes:
+    """A channel the ledger knows; its id."""
+    mirror = msgspec.structs.replace(MIRROR, **changes)
+    ledger.mirror(channel_id(number), CONFIG, mirror)
+    return channel_id(number)
+
+
+def reserved(ledger: Ledger, channel: bytes) -> ChannelState:
+    """The channel's state, reserved."""
+    (state,) = ledger.reserve([channel])
+    assert isinstance(state, ChannelState)
+    return state
+
+
+def next_charge(
+    channel: bytes, state: ChannelState, *, amount: int = 7, price: int = 10, **changes: Any
+) -> NewCharge:
+    """The charge that a request against ``state`` would make."""
+    charge = NewCharge(
+        channel_id=channel,
+        charges=state.charges,
+        charged=state.charged,
+        amount=amount,
+        price=price,
+        ceiling=state.charged + price,
+        signature=b"\x77" * 65,
+        route="GET /priced",
+        request_id=f"request-{channel.hex()[:8]}-{state.charges}",
+        time=50,
+        answer=None,
+    )
+    return msgspec.structs.replace(charge, **changes)
+
+
+def pay(ledger: Ledger, channel: bytes, **changes: Any) -> NewCharge:
+    """One payment from start to end; the charge as it was asked for."""
+    charge = next_charge(channel, reserved(ledger, channel), **changes)
+    assert ledger.commit([charge]) == [True]
+    ledger.release([channel])
+    return charge
+
+
+class Backdoor:
+    """The database itself, behind the ledger's back.
+
+    Attributes:
+        url: What `open_ledger` takes.
+        is_local: Whether it is SQLite.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.is_local = "://" not in url
+
+    def run(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Runs a statement with ``?`` for values; an `Amount` is written as the database has it."""
+        if self.is_local:
+            connection = apsw.Connection(self.url)
+            try:
+                blobs = [v.to_bytes(16, "big") if isinstance(v, Amount) else v for v in values]
+                return list(connection.execute(query, blobs))
+            finally:
+                connection.close()
+        with psycopg.connect(self.url, options="-c search_path=farthing") as connection:
+            cursor = connection.execute(query.replace("?", "%s"), values)
+            return cursor.fetchall() if cursor.description else []
+
+    def allow_tampering(self) -> None:
+        """Takes the triggers away that keep charges as they are."""
+        for trigger in ("charges_never_change", "charges_never_go"):
+            table = "" if self.is_local else " ON charges"
+            self.run(f"DROP TRIGGER {trigger}{table}")
+
+
+class Amount(int):
+    """An ``int`` in a column of amounts."""

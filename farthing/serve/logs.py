@@ -5,16 +5,16 @@ No key, password or signature is ever given to a logger; what a client sent is s
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from farthing.paywall.paywall import Charged
 
-_payments = logging.getLogger("farthing.payments")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -43,19 +43,56 @@ def log_to_stderr() -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
-def log_payment(charged: Charged) -> None:
-    """Writes the line of one paid request."""
-    _payments.info(
+class PaymentLog:
+    """Writes the lines of paid requests: all of one turn of the event loop at once.
+
+    A line by `logging` would take as long as a fifteenth of the whole request; one of these takes a
+    fifth of that. A line can be lost with the process. The ledger is what counts; it has the
+    request's id too.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._waiting: list[Charged] = []
+
+    def add(self, charged: Charged) -> None:
+        """Writes one soon."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._waiting.append(charged)
+
+    def _write(self) -> None:
+        charges, self._waiting = self._waiting, []
+        now = datetime.now(UTC)
+        self._stream.write(b"".join([_encode(_line(now, each)) + b"\n" for each in charges]))
+        self._stream.flush()
+
+
+class _Line(msgspec.Struct):
+    time: datetime
+    level: str
+    logger: str
+    message: str
+    request: str
+    route: str
+    payer: str
+    channel: str
+    amount: str
+    status: int
+    ms: float
+
+
+def _line(now: datetime, charged: Charged) -> _Line:
+    return _Line(
+        now,
+        "info",
+        "farthing.payments",
         "paid",
-        extra={
-            "fields": {
-                "request": charged.request_id,
-                "route": charged.route,
-                "payer": charged.payer,
-                "channel": "0x" + charged.channel_id.hex(),
-                "amount": str(charged.amount),
-                "status": charged.status,
-                "ms": round(charged.seconds * 1_000, 2),
-            }
-        },
+        charged.request_id,
+        charged.route,
+        charged.payer,
+        "0x" + charged.channel_id.hex(),
+        str(charged.amount),
+        charged.status,
+        round(charged.seconds * 1_000, 2),
     )

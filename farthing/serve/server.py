@@ -21,9 +21,10 @@ from uvicorn.importer import import_from_string
 
 from farthing.paywall import Paywall, PaywallMiddleware, Settings, open_paywall
 from farthing.paywall.asgi import App
+from farthing.paywall.paywall import Charged
 from farthing.protocol import FarthingError
 from farthing.serve.admin import Admin
-from farthing.serve.logs import log_payment, log_to_stderr
+from farthing.serve.logs import PaymentLog, log_to_stderr
 from farthing.serve.metrics import Metrics
 
 log = logging.getLogger("farthing.serve")
@@ -150,10 +151,12 @@ async def _run(
         log.info("stopped")
 
 
-def _observer(metrics: Metrics) -> Callable[[Any], None]:
-    def observe(charged: Any) -> None:
+def _observer(metrics: Metrics) -> Callable[[Charged], None]:
+    lines = PaymentLog(sys.stderr.buffer)
+
+    def observe(charged: Charged) -> None:
         metrics.count(charged)
-        log_payment(charged)
+        lines.add(charged)
 
     return observe
 

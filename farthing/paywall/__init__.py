@@ -7,6 +7,7 @@ from farthing.paywall.opening import open_paywall
 from farthing.paywall.paywall import Admission, ChargeInvalid, Paywall
 from farthing.paywall.prices import PriceInvalid, Prices, Request
 from farthing.paywall.settings import Settings, SettingsInvalid
+from farthing.paywall.wsgi import WsgiPaywall
 
 __all__ = [
     "Admission",
@@ -20,6 +21,7 @@ __all__ = [
     "Request",
     "Settings",
     "SettingsInvalid",
+    "WsgiPaywall",
     "open_paywall",
     "payment_of",
 ]

@@ -132,7 +132,7 @@ class _Exchange:
         self._is_open = False
         kept = body if is_whole else None
         reply = await self._paywall.commit(self._admission, start["status"], headers, kept)
-        if is_whole or not _is_charged(reply):
+        if is_whole or not reply.is_charged:
             self._is_dropped = True
             await _send(reply, self._scope, self._send)
             return
@@ -141,10 +141,6 @@ class _Exchange:
 
 
 _INCOMPLETE = Reply(500, [(b"content-type", b"application/json")], b'{"error":"no_answer"}')
-
-
-def _is_charged(reply: Reply) -> bool:
-    return any(name == b"payment-response" for name, _ in reply.headers)
 
 
 def _arrival(scope: Scope) -> Arrival:

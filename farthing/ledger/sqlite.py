@@ -20,7 +20,6 @@ from farthing.ledger.columns import (
     pack_headers,
     unpack_headers,
 )
-from farthing.ledger.errors import LedgerUnusable
 from farthing.ledger.ledger import Ledger
 from farthing.ledger.locks import ByteLocks
 from farthing.ledger.proof import prove_books
@@ -36,7 +35,7 @@ from farthing.ledger.records import (
     NotReserved,
     Totals,
 )
-from farthing.ledger.sqlite_file import connect, failing, open_file, transaction
+from farthing.ledger.sqlite_file import Failing, connect, open_file, transaction
 from farthing.protocol import ChannelConfig
 
 # Answers forgotten in one transaction.
@@ -61,9 +60,12 @@ class SqliteLedger(Ledger):
         self._process = os.getpid()
         self._held: set[bytes] = set()
         self._writing = threading.Lock()
-        with self._failing():
+        self._failing = Failing(path)
+        with self._failing:
             open_file(path)
             self._reader = connect(path)
+            # Kept, for it takes longer to make one than to read a channel.
+            self._states = self._reader.cursor()
             self._writer = connect(path)
             self._locks = ByteLocks(path.with_name(path.name + "-reserved"))
 
@@ -72,7 +74,7 @@ class SqliteLedger(Ledger):
     def reserve(self, channel_ids: Sequence[bytes]) -> list[ChannelState | NotReserved]:
         answers: list[ChannelState | NotReserved] = []
         try:
-            with self._failing():
+            with self._failing:
                 answers.extend(self._reserve(channel_id) for channel_id in channel_ids)
         except BaseException:
             done = zip(channel_ids, answers, strict=False)
@@ -83,19 +85,20 @@ class SqliteLedger(Ledger):
     def _reserve(self, channel_id: bytes) -> ChannelState | NotReserved:
         if channel_id in self._held or not self._locks.take(channel_id):
             return NotReserved.BUSY
-        row = None
+        rows: list[Any] = []
         try:
-            row = self._reader.execute(_READ_STATE, (channel_id,)).fetchone()
+            # To its end: a cursor with rows left would keep the reader at this moment.
+            rows = self._states.execute(_READ_STATE, (channel_id,)).fetchall()
         finally:
-            if row is None:
+            if not rows:
                 self._locks.give(channel_id)
-        if row is None:
+        if not rows:
             return NotReserved.UNKNOWN
         self._held.add(channel_id)
-        return _state(row)
+        return _state(rows[0])
 
     def release(self, channel_ids: Sequence[bytes]) -> None:
-        with self._failing():
+        with self._failing:
             for channel_id in self._held.intersection(channel_ids):
                 self._held.discard(channel_id)
                 self._locks.give(channel_id)
@@ -186,7 +189,7 @@ class SqliteLedger(Ledger):
         return row is not None and row[0] == charge.request_id
 
     def answer(self, channel_id: bytes) -> Answer | None:
-        with self._failing():
+        with self._failing:
             row = self._reader.execute(
                 f"SELECT {ANSWER} FROM answers "
                 "JOIN channels ON charge = last_charge WHERE channel_id = ?",
@@ -228,7 +231,7 @@ class SqliteLedger(Ledger):
             return _state(writer.execute(_READ_STATE, (channel_id,)).fetchone())
 
     def deposit(self, authorization: bytes) -> Deposit | None:
-        with self._failing():
+        with self._failing:
             row = self._reader.execute(
                 f"SELECT {DEPOSIT} FROM deposits WHERE authorization = ?", (authorization,)
             ).fetchone()
@@ -255,7 +258,7 @@ class SqliteLedger(Ledger):
     # ------------------------------------------------------------ looking
 
     def channel(self, channel_id: bytes) -> Channel | None:
-        with self._failing():
+        with self._failing:
             row = self._reader.execute(
                 f"SELECT {CONFIG}, {STATE} FROM channels WHERE channel_id = ?", (channel_id,)
             ).fetchone()
@@ -266,7 +269,7 @@ class SqliteLedger(Ledger):
     def charges(
         self, *, channel_id: bytes | None = None, after: int = 0, limit: int = 1000
     ) -> list[Charge]:
-        with self._failing():
+        with self._failing:
             if channel_id is None:
                 rows = self._reader.execute(
                     f"SELECT {CHARGE} FROM charges WHERE id > ? ORDER BY id LIMIT ?",
@@ -287,7 +290,7 @@ class SqliteLedger(Ledger):
 
     def totals(self) -> Totals:
         channels = charges = charged = unredeemed = escrowed = 0
-        with self._failing():
+        with self._failing:
             for counted, *amounts in self._reader.execute(
                 "SELECT charges, charged, total_claimed, balance FROM channels"
             ):
@@ -301,7 +304,7 @@ class SqliteLedger(Ledger):
 
     def prove(self) -> list[Difference]:
         # A connection of its own: its read transaction is one moment for both tables.
-        with self._failing(), closing(connect(self._path)) as reader:
+        with self._failing, closing(connect(self._path)) as reader:
             reader.execute("BEGIN")
             channels = reader.execute(f"SELECT channel_id, {STATE} FROM channels ORDER BY 1")
             charges = reader.execute(f"SELECT {CHARGE} FROM charges ORDER BY channel_id, id")
@@ -329,7 +332,7 @@ class SqliteLedger(Ledger):
             writer.execute("INSERT OR REPLACE INTO texts VALUES (?, ?)", (name, value))
 
     def recall(self, name: str) -> str | None:
-        with self._failing():
+        with self._failing:
             row = self._reader.execute("SELECT value FROM texts WHERE name = ?", (name,)).fetchone()
         return None if row is None else row[0]
 
@@ -346,17 +349,8 @@ class SqliteLedger(Ledger):
 
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
-        with self._writing, self._failing(), transaction(self._writer):
+        with self._writing, self._failing, transaction(self._writer):
             yield self._writer
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        if self._process != os.getpid():
-            raise LedgerUnusable(
-                str(self._path), "it was opened before a fork: open it in each process"
-            )
-        with failing(self._path):
-            yield
 
 
 def _blob(amount: int) -> bytes:

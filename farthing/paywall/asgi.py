@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from farthing.paywall.paywall import Admission, Arrival, Paywall
+from farthing.paywall.prices import Refused, Rule
 from farthing.paywall.replies import Reply
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -23,8 +24,8 @@ FAILURE = 400
 def payment_of(scope: Scope) -> Admission:
     """The payment of a request, for its handler: who pays, and `Admission.charge` to charge less.
 
-    ``scope`` is the ASGI scope: ``request.scope`` in Starlette and FastAPI. Raises `KeyError` for a
-    request that is not paid.
+    ``scope`` is ``request.scope`` in Starlette and FastAPI; behind WSGI it is the environ,
+    ``request.environ`` in Flask and ``request.META`` in Django. Raises `KeyError` for a request that is not paid.
     """
     payment: Admission = scope[KEY]
     return payment
@@ -36,20 +37,23 @@ class PaywallMiddleware:
     def __init__(self, app: App, paywall: Paywall) -> None:
         self.app = app
         self.paywall = paywall
+        # FastAPI tells its own mount point only to what is inside of it.
+        root = getattr(app, "root_path", None)
+        self._root = root if isinstance(root, str) else ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            rule = self.paywall.prices.find(scope["method"], scope["path"])
+            rule, path = self._find(scope["method"], scope)
             if rule is not None:
-                decided = await self.paywall.admit(rule, _arrival(scope))
+                decided = await self.paywall.admit(rule, _arrival(scope, path))
                 if isinstance(decided, Reply):
                     await _send(decided, scope, send)
                     return
                 if decided is not None:
                     await _Exchange(self.paywall, decided, scope, send).run(self.app, receive)
                     return
-        elif kind == "websocket" and self.paywall.prices.find("GET", scope["path"]) is not None:
+        elif kind == "websocket" and self._find("GET", scope)[0] is not None:
             # A socket has no single answer to charge for: beneath a price there is none.
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": "not payable"})
@@ -68,6 +72,19 @@ class PaywallMiddleware:
             await send(message)
 
         return closing
+
+    def _find(self, method: str, scope: Scope) -> tuple[Rule | Refused | None, str]:
+        """What holds for a request, and the path for which it does."""
+        path: str = scope["path"]
+        root = self._root or scope.get("root_path")
+        if root and path.startswith(root + "/"):
+            # An app that is mounted looks at what is left of the path. A publisher may have
+            # written either; priced in one of them is priced.
+            rest = path[len(root) :]
+            rule = self.paywall.prices.find(method, rest)
+            if rule is not None:
+                return rule, rest
+        return self.paywall.prices.find(method, path), path
 
 
 class _Exchange:
@@ -88,6 +105,12 @@ class _Exchange:
 
     async def run(self, app: App, receive: Receive) -> None:
         scope = {**self._scope, KEY: self._admission}
+        # An answer that the server fetches by itself could not be held back.
+        scope["extensions"] = {
+            name: value
+            for name, value in (scope.get("extensions") or {}).items()
+            if not name.startswith("http.response.")
+        }
         try:
             await app(scope, receive, self._take)
         except BaseException:
@@ -120,9 +143,7 @@ class _Exchange:
                 await self._charge(is_whole=True)
             elif self._length > self._limit:
                 await self._charge(is_whole=False)
-        elif kind != "http.response.debug":
-            # Early hints, push, trailers, path send: none of them may go before the charge.
-            return
+        # Early hints, push, trailers: none of them may go before the charge.
 
     async def _charge(self, *, is_whole: bool) -> None:
         assert self._start is not None
@@ -143,10 +164,10 @@ class _Exchange:
 _INCOMPLETE = Reply(500, [(b"content-type", b"application/json")], b'{"error":"no_answer"}')
 
 
-def _arrival(scope: Scope) -> Arrival:
+def _arrival(scope: Scope, path: str) -> Arrival:
     return Arrival(
         method=scope["method"],
-        path=scope["path"],
+        path=path,
         query=scope.get("query_string", b""),
         url=lambda: _url(scope),
         headers=scope["headers"],

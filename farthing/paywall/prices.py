@@ -5,9 +5,9 @@ for all of them. ``{name}`` stands for one segment of the path, ``{name:path}`` 
 price is a decimal string in units of the token, ``"free"``, or a function of the request that gives
 one of these. The first rule that matches holds.
 
-What lies beneath a priced path is never free by accident: a path that only looks like a priced one
-once it is decoded again, folded to lower case or rid of ``..`` and double slashes, is refused, and
-so is one under the same prefix that no rule matches. What should be free there is said to be free.
+What lies beneath a priced path is never free by accident: a path that comes to another rule once it
+is decoded again, folded to lower case or rid of ``..`` and double slashes, is refused, and so is one
+under the same prefix that no rule matches. What should be free there is said to be free.
 """
 
 from __future__ import annotations
@@ -68,11 +68,16 @@ PriceFunction: TypeAlias = Callable[[Request], str | int]
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule. ``price`` is smallest units of the token, None when ``function`` computes it."""
+    """One rule. ``price`` is smallest units of the token, None when ``function`` computes it.
+
+    ``folded`` is the pattern for canonical paths; ``prefix`` what is beneath starts with, without a
+    slash at its end if the path has no parameter.
+    """
 
     text: str
     method: str | None
     pattern: re.Pattern[str]
+    folded: re.Pattern[str]
     prefix: str
     price: int | None
     function: PriceFunction | None = None
@@ -132,13 +137,16 @@ class Prices:
         if written is None:
             raise PriceInvalid(text, "write a path such as /articles/{slug}, or GET and a path")
         method, path = written.groups()
-        prefix = _canonical(_PARAMETER.split(path)[0])
-        pattern = _compile(text, path)
+        literal, *parameters = _PARAMETER.split(path)
+        prefix = _canonical(literal)
+        if not parameters and prefix != "/":
+            prefix = prefix.removesuffix("/")
+        pattern, folded = _compile(text, path)
         if callable(price):
-            return Rule(text, method, pattern, prefix, None, price)
+            return Rule(text, method, pattern, folded, prefix, None, price)
         if not isinstance(price, str):
             raise PriceInvalid(text, f"{price!r} is not a price; write it in quotes, like '0.002'")
-        return Rule(text, method, pattern, prefix, self._units(text, price))
+        return Rule(text, method, pattern, folded, prefix, self._units(text, price))
 
     def _units(self, rule: str, text: str) -> int:
         if text == FREE:
@@ -151,13 +159,18 @@ class Prices:
     def _find(self, method: str, path: str) -> Rule | Refused | None:
         # An app answers HEAD with the handler of GET.
         asked = "GET" if method == "HEAD" else method
-        for rule in self.rules:
-            if rule.method in (None, asked) and rule.pattern.fullmatch(path):
-                return None if rule.is_free else rule
-        canonical = _canonical(path)
-        for rule in self._priced:
-            if _is_beneath(canonical, rule.prefix):
-                return Refused(rule.text)
+        rules = [rule for rule in self.rules if rule.method in (None, asked)]
+        canonical, has_dots = _canonical(path), _has_dots(path)
+        rule = next((rule for rule in rules if rule.pattern.fullmatch(path)), None)
+        # What an app or a file system comes to that cleans the path up before it looks.
+        again = next((rule for rule in rules if rule.folded.fullmatch(canonical)), None)
+        if rule is again and rule is not None and not has_dots:
+            return None if rule.is_free else rule
+        if rule is not None and not rule.is_free:
+            return Refused(rule.text)
+        for priced in self._priced:
+            if _is_beneath(canonical, priced) or _is_beneath(path.casefold(), priced):
+                return Refused(priced.text)
         return None
 
 
@@ -179,24 +192,37 @@ def to_units(text: str, decimals: int) -> int:
     return units
 
 
-def _is_beneath(path: str, prefix: str) -> bool:
+def _is_beneath(path: str, rule: Rule) -> bool:
+    prefix = rule.prefix
     # `/articles/` is what `/articles/{slug}` has beneath it; the list at `/articles` is not.
-    if prefix.endswith("/"):
+    if prefix.endswith("/") or rule.pattern.groups:
         return path.startswith(prefix)
     return path == prefix or path.startswith((prefix + "/", prefix + ";", prefix + "."))
 
 
-def _canonical(path: str) -> str:
-    """The path that somebody may take this one for."""
+def _decoded(path: str) -> str:
     for _ in range(4):
         decoded = unquote(path)
         if decoded == path:
             break
         path = decoded
-    path = path.replace("\\", "/").casefold()
+    return path.replace("\\", "/")
+
+
+def _has_dots(path: str) -> bool:
+    return any(_bare(segment) in (".", "..") for segment in _decoded(path).split("/"))
+
+
+def _bare(segment: str) -> str:
+    return segment.split("\0")[0].strip()
+
+
+def _canonical(path: str) -> str:
+    """The path that somebody may take this one for."""
+    path = _decoded(path).casefold()
     segments: list[str] = []
     for segment in path.split("/"):
-        bare = segment.split("\0")[0].strip()
+        bare = _bare(segment)
         if bare == "..":
             del segments[-1:]
         elif bare not in ("", "."):
@@ -204,16 +230,21 @@ def _canonical(path: str) -> str:
     return "/" + "/".join(segments) + ("/" if segments and path.endswith("/") else "")
 
 
-def _compile(text: str, path: str) -> re.Pattern[str]:
-    parts, end, names = [], 0, set()
+def _compile(text: str, path: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """The pattern of a path, and the one for canonical paths, which has no names."""
+    exact, folded, end, names = [], [], 0, set()
     for found in _PARAMETER.finditer(path):
         name, deep = found.groups()
         if name in names:
             raise PriceInvalid(text, f"{{{name}}} stands there twice")
         names.add(name)
-        parts += [re.escape(path[end : found.start()]), f"(?P<{name}>{'.+' if deep else '[^/]+'})"]
+        literal, wild = path[end : found.start()], ".+" if deep else "[^/]+"
+        exact += [re.escape(literal), f"(?P<{name}>{wild})"]
+        folded += [re.escape(literal.casefold()), wild]
         end = found.end()
-    literal = _PARAMETER.sub("", path)
-    if "{" in literal or "}" in literal:
+    outside = _PARAMETER.sub("", path)
+    if "{" in outside or "}" in outside:
         raise PriceInvalid(text, "a parameter is written {name} or {name:path}")
-    return re.compile("".join([*parts, re.escape(path[end:])]), re.DOTALL)
+    exact.append(re.escape(path[end:]))
+    folded.append(re.escape(path[end:].casefold()))
+    return re.compile("".join(exact), re.DOTALL), re.compile("".join(folded), re.DOTALL)

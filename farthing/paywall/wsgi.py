@@ -33,21 +33,10 @@ StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 App: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
-def payment_of(environ: Environ) -> Admission:
-    """The payment of a request, for its handler: who pays, and `Admission.charge` to charge less.
-
-    ``environ`` is ``request.environ`` in Flask, ``request.META`` in Django. Raises `KeyError` for a
-    request that is not paid.
-    """
-    payment: Admission = environ[KEY]
-    return payment
-
-
 class WsgiPaywall:
     """``app``, with requests that ``paywall`` prices served only when they are paid.
 
-    Prices are for paths as the app sees them, without what a server or another app has taken off
-    their front (``SCRIPT_NAME``).
+    A handler gets at its payment with `payment_of` and the request's environ.
     """
 
     def __init__(self, app: App, paywall: Paywall) -> None:
@@ -56,17 +45,26 @@ class WsgiPaywall:
         self._engine = _Engine(paywall)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        method, path = environ["REQUEST_METHOD"], _text(environ.get("PATH_INFO", ""))
-        # An app takes no path for its root.
-        rule = self.paywall.prices.find(method, path or "/")
+        method = environ["REQUEST_METHOD"]
+        rule, path = self._find(method, environ)
         if rule is None:
             return self.app(environ, start_response)
-        decided = self._engine.admit(rule, _arrival(environ, path or "/"))
+        decided = self._engine.admit(rule, _arrival(environ, path))
         if isinstance(decided, Reply):
             return _send(decided, method, start_response)
         if decided is None:
             return self.app(environ, start_response)
         return _Exchange(self._engine, decided, environ, start_response).run(self.app)
+
+    def _find(self, method: str, environ: Environ) -> tuple[Rule | Refused | None, str]:
+        """What holds for a request, and the path for which it does."""
+        root, path = _text(environ.get("SCRIPT_NAME", "")), _text(environ.get("PATH_INFO", ""))
+        # The app looks at what is left of the path when a server or another app has taken off its
+        # front. A publisher may have written either; priced in one of them is priced.
+        rule = self.paywall.prices.find(method, path or "/")
+        if rule is not None or not root:
+            return rule, path or "/"
+        return self.paywall.prices.find(method, root + path), root + path
 
     def close(self) -> None:
         """Waits for what is under way, and closes the ledger.

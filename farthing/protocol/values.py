@@ -24,7 +24,6 @@ MAX_VOUCHER_SIGNATURE = 256
 # For `fullmatch`: a `$` would let a newline through.
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _WORD = re.compile(r"0x[0-9a-fA-F]{64}")
-_HEX = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _DECIMAL = re.compile(r"[0-9]{1,39}")
 _LONG_DECIMAL = re.compile(r"[0-9]{1,78}")
 
@@ -74,11 +73,15 @@ def signature_bytes(field: str, value: object, longest: int = MAX_SIGNATURE) -> 
 
 def signature_from_hex(field: str, value: object, longest: int = MAX_SIGNATURE) -> bytes:
     """A :func:`signature_bytes` from its JSON form, ``0x`` and hex digits."""
-    if not isinstance(value, str) or len(value) > 2 + 2 * longest or not _HEX.fullmatch(value):
-        raise InvalidField(
-            field, value, f"must be 0x and the hex digits of at most {longest} bytes"
-        )
-    return bytes.fromhex(value[2:])
+    if isinstance(value, str) and value.startswith("0x") and len(value) <= 2 + 2 * longest:
+        try:
+            signature = bytes.fromhex(value[2:])
+        except ValueError:
+            signature = b""
+        # `fromhex` lets spaces through.
+        if 2 + 2 * len(signature) == len(value):
+            return signature
+    raise InvalidField(field, value, f"must be 0x and the hex digits of at most {longest} bytes")
 
 
 def uint40(field: str, value: object) -> int:

@@ -16,8 +16,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from farthing.ledger import LedgerUnavailable, Mirror
-from farthing.paywall import WsgiPaywall, open_paywall
-from farthing.paywall.wsgi import payment_of
+from farthing.paywall import WsgiPaywall, open_paywall, payment_of
 from tests.escrow_world import PAYER, RECEIVER, World
 from tests.paywall.site import PASSWORD, Reader, site_text, write_keystore
 
@@ -350,9 +349,14 @@ def test_wsgi__a_path_beneath_a_price_that_no_rule_names(site: Site, path: str) 
     assert site.app.calls == 0
 
 
-def test_wsgi__what_is_priced_is_the_path_that_the_app_sees(site: Site) -> None:
-    # Some servers let a client say what is to be taken off the front.
-    assert site.get("/articles/one", SCRIPT_NAME="/x").status == "402 Payment Required"
+@pytest.mark.parametrize(
+    ("root", "path"), [("/x", "/articles/one"), ("/articles", "/one"), ("/articles/one", "")]
+)
+def test_wsgi__priced_with_or_without_what_is_taken_off_the_front(
+    site: Site, root: str, path: str
+) -> None:
+    # Some servers let a client say what that is.
+    assert site.get(path, SCRIPT_NAME=root).status == "402 Payment Required"
 
 
 def test_wsgi__a_path_of_other_letters(site: Site) -> None:

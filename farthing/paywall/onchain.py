@@ -99,6 +99,13 @@ class OnChain:
         # One nonce at a time; receipts are waited for outside of it.
         self._sending = threading.Lock()
 
+    def check(self) -> None:
+        """Raises `ChainUnavailable` when the chain cannot be asked now."""
+        try:
+            self._settlement.channel(bytes(32))
+        except FarthingError as error:
+            raise ChainUnavailable(str(error)) from error
+
     def check_signature(self, payment: Payment, domain: Domain) -> None:
         """`checks.check_signature` for a channel whose payer may be a contract wallet."""
         w3 = self._settlement.w3

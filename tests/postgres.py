@@ -62,6 +62,7 @@ class Cluster:
             "port": self.port,
             "unix_socket_directories": folder,
             "fsync": "on" if durable else "off",
+            "shared_buffers": "16MB",
             # Hashing passwords thousands of times protects nothing here.
             "scram_iterations": 1,
         }

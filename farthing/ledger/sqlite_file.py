@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,8 +14,8 @@ import apsw
 from farthing.ledger.errors import LedgerUnavailable, LedgerUnusable
 from farthing.ledger.sqlite_schema import is_current, migrate
 
-# How long a writer waits for another process's commit, in milliseconds.
-BUSY_MS = 5_000
+# How often a writer asks whether another process's commit is done, a millisecond apart.
+BUSY_TRIES = 5_000
 CACHE_KIB = 65_536
 # Pages the log may hold before they are copied into the file; see docs/performance.md.
 CHECKPOINT_PAGES = 4_000
@@ -41,7 +42,7 @@ def _open_alone(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     connection = apsw.Connection(str(path))
     try:
-        connection.set_busy_timeout(BUSY_MS)
+        connection.set_busy_handler(_wait)
         if connection.readonly("main"):
             raise LedgerUnusable(str(path), "it is read-only: make it writable")
         if not is_current(connection, str(path)):
@@ -73,12 +74,19 @@ def connect(path: Path) -> apsw.Connection:
         apsw.Error: It cannot be opened.
     """
     connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(BUSY_MS)
+    connection.set_busy_handler(_wait)
     # FULL syncs the log at every commit: what is committed survives a loss of power.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
+
+
+def _wait(tries: int) -> bool:
+    # SQLite's own handler waits longer and longer: who has waited long never gets its turn from
+    # processes that have just come.
+    time.sleep(0.001)
+    return tries < BUSY_TRIES
 
 
 @contextmanager

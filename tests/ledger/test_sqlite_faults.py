@@ -190,7 +190,7 @@ def test_commit__the_database_may_not_grow(tmp_path: Path) -> None:
 def test_commit__another_process_holds_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_file, "BUSY_MS", 20)
+    monkeypatch.setattr(sqlite_file, "BUSY_TRIES", 3)
     path = tmp_path / "ledger.db"
     ledger = open_ledger(str(path))
     channel = known(ledger, 1)

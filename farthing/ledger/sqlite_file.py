@@ -77,9 +77,22 @@ def connect(path: Path) -> apsw.Connection:
     connection.set_busy_handler(_wait)
     # FULL syncs the log at every commit: what is committed survives a loss of power.
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    connection.set_wal_hook(_checkpoint)
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
+
+
+def _checkpoint(connection: apsw.Connection, database: str, pages: int) -> int:
+    """Called after a commit with the pages that the log has now."""
+    if pages >= CHECKPOINT_PAGES:
+        # As a rule without waiting for anybody. Where others write all the time the log never comes
+        # to its end that way, and grows: then they wait once.
+        waits = pages >= 4 * CHECKPOINT_PAGES
+        mode = apsw.SQLITE_CHECKPOINT_RESTART if waits else apsw.SQLITE_CHECKPOINT_PASSIVE
+        # The commit is durable in the log, and the next one tries again.
+        with suppress(apsw.Error):
+            connection.wal_checkpoint(database, mode)
+    return apsw.SQLITE_OK
 
 
 def _wait(tries: int) -> bool:

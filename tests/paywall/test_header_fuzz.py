@@ -35,7 +35,8 @@ HOSTILE: list[Any] = [
 ]  # fmt: skip
 # What `json` does not write by itself; a mark stands for one of them.
 RAW = [
-    "NaN", "1e400", "-1e400", "Infinity", "9" * 400, '"\\ud800"', '"\\udc00\\ud800"', "01", "'a'", "",
+    "NaN", "1e400", "-1e400", "Infinity", "9" * 400, '"\\ud800"', '"\\udc00\\ud800"', "01",
+    "'a'", "",
 ]  # fmt: skip
 
 

@@ -13,10 +13,17 @@ from dataclasses import dataclass
 from functools import partial
 
 from hexbytes import HexBytes
+from msgspec.structs import replace
 
 from farthing.chain.connection import NodeUnreachable
 from farthing.chain.reverts import ContractReverted
-from farthing.chain.sender import Sender, TransactionLost, TransactionRefused
+from farthing.chain.sender import (
+    Sender,
+    Signed,
+    Transaction,
+    TransactionLost,
+    TransactionRefused,
+)
 from farthing.chain.settlement import Settlement
 from farthing.chain.wallets import is_contract, is_valid_erc1271
 from farthing.ledger import ChannelState, Deposit, LedgerUnavailable, Mirror
@@ -38,6 +45,9 @@ from farthing.protocol.payments import (
     PaymentRefused,
 )
 from farthing.protocol.signatures import Signer
+
+# Nonces drawn for one transaction before it is given up.
+ATTEMPTS = 5
 
 
 class ChainUnavailable(FarthingError):
@@ -88,6 +98,13 @@ class OnChain:
         self._min_deposit = min_deposit
         # One nonce at a time; receipts are waited for outside of it.
         self._sending = threading.Lock()
+
+    def check(self) -> None:
+        """Raises `ChainUnavailable` when the chain cannot be asked now."""
+        try:
+            self._settlement.channel(bytes(32))
+        except FarthingError as error:
+            raise ChainUnavailable(str(error)) from error
 
     def check_signature(self, payment: Payment, domain: Domain) -> None:
         """`checks.check_signature` for a channel whose payer may be a contract wallet."""
@@ -161,30 +178,26 @@ class OnChain:
         if known is not None and known.state != "failed":
             mined = self._resume(known)
             if mined:
-                save(_in_state(known, "confirmed"))
+                save(replace(known, state="confirmed"))
                 return "0x" + known.transaction.hex()
         self.check_deposit(payment)
         wish = _wish(payment)
         collector, data = self._collection(payment)
         plan = self._settlement.plan_deposit(payment.config, wish.amount, collector, data)
+        deposit = Deposit(
+            self.authorization(payment), payment.channel_id, wish.amount, b"", b"", "open"
+        )
+
+        def save_signed(signed: Signed) -> None:
+            nonlocal deposit
+            deposit = replace(deposit, transaction=bytes(signed.hash), raw=signed.raw)
+            save(deposit)
+
         try:
-            with self._sending:
-                # Another process may send with this key too.
-                self._sender.forget_nonce()
-                signed = self._sender.sign(plan)
-                deposit = Deposit(
-                    self.authorization(payment),
-                    payment.channel_id,
-                    wish.amount,
-                    bytes(signed.hash),
-                    signed.raw,
-                    "open",
-                )
-                save(deposit)
-                self._sender.broadcast(signed)
+            signed = self._send(plan, save_signed)
             receipt = self._sender.confirm(signed)
         except ContractReverted as error:
-            save(_in_state(deposit, "failed"))
+            save(replace(deposit, state="failed"))
             raise PaymentRefused(ErrorCode.DEPOSIT_TRANSACTION_FAILED, str(error)) from error
         except LedgerUnavailable:
             raise
@@ -196,11 +209,11 @@ class OnChain:
             if event.name == "Deposited" and event.args["channelId"] == payment.channel_id
         ]
         if not moved:
-            save(_in_state(deposit, "failed"))
+            save(replace(deposit, state="failed"))
             raise PaymentRefused(
                 ErrorCode.DEPOSIT_TRANSACTION_FAILED, "the transaction deposited nothing"
             )
-        save(_in_state(deposit, "confirmed"))
+        save(replace(deposit, state="confirmed"))
         return str(signed.hash.to_0x_hex())
 
     def _resume(self, known: Deposit) -> bool:
@@ -288,11 +301,7 @@ class OnChain:
             self._authorizer, payment.config, amount, mirror.refund_nonce, claims
         )
         try:
-            with self._sending:
-                self._sender.forget_nonce()
-                signed = self._sender.sign(plan)
-                hold(mirror, amount)
-                self._sender.broadcast(signed)
+            signed = self._send(plan, lambda _: hold(mirror, amount))
             receipt = self._sender.confirm(signed)
         except (ContractReverted, TransactionRefused) as error:
             raise PaymentRefused(ErrorCode.REFUND_TRANSACTION_FAILED, str(error)) from error
@@ -302,18 +311,29 @@ class OnChain:
         given = sum(event.args["amount"] for event in events if event.name == "Refunded")
         return Refunded(str(signed.hash.to_0x_hex()), given)
 
+    # ------------------------------------------------------------ sending
+
+    def _send(self, plan: Transaction, before: Callable[[Signed], None]) -> Signed:
+        """Signs and sends; ``before`` is called with what was signed before it is sent.
+
+        Another process may send with the same key: then both can have drawn one nonce, and the
+        later is refused and draws again.
+        """
+        with self._sending:
+            for attempt in range(1, ATTEMPTS + 1):
+                self._sender.forget_nonce()
+                signed = self._sender.sign(plan)
+                before(signed)
+                try:
+                    self._sender.broadcast(signed)
+                except TransactionRefused:
+                    if attempt == ATTEMPTS:
+                        raise
+                else:
+                    break
+        return signed
+
 
 def _wish(payment: Payment) -> DepositWish:
     assert payment.deposit is not None
     return payment.deposit
-
-
-def _in_state(deposit: Deposit, state: str) -> Deposit:
-    return Deposit(
-        deposit.authorization,
-        deposit.channel_id,
-        deposit.amount,
-        deposit.transaction,
-        deposit.raw,
-        state,
-    )

@@ -69,6 +69,8 @@ LOOK_AGAIN = 2.0
 BLIND = 5.0
 # The route of the charge of nothing that stands for a refund.
 REFUND_ROUTE = "refund"
+# After how long a part that does not answer is taken to be down.
+HEALTH_SECONDS = 2.0
 
 _HEADER = SIGNATURE_HEADER.lower().encode()
 _RESPONSE = RESPONSE_HEADER.lower().encode()
@@ -95,7 +97,16 @@ class Admission:
         amount: What will be charged if the handler succeeds; `charge` lowers it.
     """
 
-    __slots__ = ("_deposited", "_payment", "_reservation", "_rule", "_target", "amount", "price")
+    __slots__ = (
+        "_deposited",
+        "_payment",
+        "_reservation",
+        "_rule",
+        "_started",
+        "_target",
+        "amount",
+        "price",
+    )
 
     def __init__(
         self,
@@ -105,7 +116,9 @@ class Admission:
         target: bytes,
         reservation: Reservation,
         deposited: str,
+        started: float,
     ) -> None:
+        self._started = started
         self._payment = payment
         self._rule = rule
         self._target = target
@@ -143,8 +156,33 @@ class Arrival(msgspec.Struct):
     headers: list[tuple[bytes, bytes]]
 
 
+class Charged(msgspec.Struct, frozen=True):
+    """A charge that is on the disk, for logs and metrics.
+
+    Attributes:
+        request_id: As it is in the ledger.
+        route: The price's rule.
+        payer: An address.
+        amount: What was charged, in the token's smallest unit.
+        status: The answer's.
+        seconds: From the request to the charge, and ``commit_seconds`` of them for the disk.
+    """
+
+    request_id: str
+    route: str
+    payer: str
+    channel_id: bytes
+    amount: int
+    status: int
+    seconds: float
+    commit_seconds: float
+
+
 class Paywall:
     """One publisher's paywall. To be used by one event loop at a time.
+
+    ``counts`` has how often each outcome came; ``on_charge`` is called with every `Charged`, in the
+    way of its answer: it has to be quick, and must not raise.
 
     Args:
         prices: What costs what.
@@ -170,6 +208,7 @@ class Paywall:
         self.ledger = ledger
         self.limits = limits
         self.counts: Counter[str] = Counter()
+        self.on_charge: Callable[[Charged], None] | None = None
         self._chain = chain
         self._chain_threads = ThreadPoolExecutor(CHAIN_THREADS, "farthing-chain")
         self._ledger_thread = ThreadPoolExecutor(1, "farthing-ledger")
@@ -241,10 +280,11 @@ class Paywall:
     async def _admit(
         self, rule: Rule, price: int, header: bytes, arrival: Arrival
     ) -> Admission | Reply:
+        started = time.perf_counter()
         payment = read_payment(header)
         check_terms(payment, self.offers.terms, price)
         await self._check_signature(payment)
-        admitting = self._reserved(rule, price, payment, arrival)
+        admitting = self._reserved(rule, price, payment, arrival, started)
         if payment.deposit is None and not payment.is_refund:
             return await admitting
         # Money moves on chain: that goes on to its end when the client is gone, and the channel
@@ -257,7 +297,7 @@ class Paywall:
             raise
 
     async def _reserved(
-        self, rule: Rule, price: int, payment: Payment, arrival: Arrival
+        self, rule: Rule, price: int, payment: Payment, arrival: Arrival, started: float
     ) -> Admission | Reply:
         """What becomes of a payment whose terms and signature are right."""
         reservation = await self._reservations.take(payment.channel_id)
@@ -291,7 +331,7 @@ class Paywall:
         except BaseException:
             self._reservations.give(reservation)
             raise
-        return Admission(payment, rule, price, target, reservation, deposited)
+        return Admission(payment, rule, price, target, reservation, deposited, started)
 
     def _abandon(self, task: asyncio.Task[Admission | Reply]) -> None:
         """Ends what was admitted for a client that is gone."""
@@ -369,6 +409,7 @@ class Paywall:
         if body is not None and len(body) <= self.limits.answer_bytes:
             expires = now + self.limits.answer_seconds
             answer = Answer(admission._target, status, sent, body, expires)
+        request_id, asked = self._next_id(), time.perf_counter()
         made = self._commits.submit(
             NewCharge(
                 channel_id=payment.channel_id,
@@ -379,7 +420,7 @@ class Paywall:
                 ceiling=payment.ceiling,
                 signature=payment.signature,
                 route=admission._rule.text,
-                request_id=self._next_id(),
+                request_id=request_id,
                 time=now,
                 answer=answer,
             ),
@@ -398,6 +439,20 @@ class Paywall:
             )
             return json_reply(402, {"error": busy.code, "reason": busy.reason}, _SOON)
         self.counts["paid"] += 1
+        if self.on_charge is not None:
+            done = time.perf_counter()
+            self.on_charge(
+                Charged(
+                    request_id,
+                    admission._rule.text,
+                    payment.config.payer,
+                    payment.channel_id,
+                    admission.amount,
+                    status,
+                    done - admission._started,
+                    done - asked,
+                )
+            )
         return Reply(status, sent, body or b"")
 
     def cancel(self, admission: Admission) -> list[tuple[bytes, bytes]]:
@@ -648,10 +703,29 @@ class Paywall:
             state=(channel_id, state),
         )
 
-    # ------------------------------------------------------------ end
+    # ------------------------------------------------------------ health, and the end
+
+    async def health(self) -> dict[str, str]:
+        """Which of ``ledger`` and ``chain`` cannot be asked now, and why; nothing when all is well.
+
+        Without the chain there are no new deposits; known channels go on paying.
+        """
+        faults = {}
+        parts = [("ledger", self._read(self.ledger.recall, ""))]
+        if self._chain is not None:
+            # On a thread of its own: those of the chain may all be waiting for deposits.
+            parts.append(("chain", asyncio.to_thread(self._chain.check)))
+        for name, answer in parts:
+            try:
+                await asyncio.wait_for(answer, HEALTH_SECONDS)
+            except TimeoutError:
+                faults[name] = f"it did not answer within {HEALTH_SECONDS} seconds"
+            except FarthingError as error:
+                faults[name] = str(error)
+        return faults
 
     async def close(self) -> None:
-        """Waits for what is under way, and closes the ledger."""
+        """Waits for what is under way, and closes the ledger. May be called again."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         for pool in (self._chain_threads, self._ledger_thread, self._commit_thread):

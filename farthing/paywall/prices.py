@@ -151,16 +151,10 @@ class Prices:
     def _units(self, rule: str, text: str) -> int:
         if text == FREE:
             return 0
-        digits = _DECIMAL.fullmatch(text)
-        if digits is None:
-            raise PriceInvalid(rule, f"{text!r} is not a price; write it like '0.002', or 'free'")
-        whole, fraction = digits[1], (digits[2] or "")
-        if len(fraction.rstrip("0")) > self.decimals:
-            raise PriceInvalid(rule, f"{text!r} has more than the token's {self.decimals} decimals")
-        units = int(whole + fraction.rstrip("0").ljust(self.decimals, "0"))
-        if units > MAX_PRICE:
-            raise PriceInvalid(rule, f"{text!r} is more than a channel can hold")
-        return units
+        try:
+            return to_units(text, self.decimals)
+        except ValueError as error:
+            raise PriceInvalid(rule, f"{error}, or 'free'") from None
 
     def _find(self, method: str, path: str) -> Rule | Refused | None:
         # An app answers HEAD with the handler of GET.
@@ -178,6 +172,24 @@ class Prices:
             if _is_beneath(canonical, priced) or _is_beneath(path.casefold(), priced):
                 return Refused(priced.text)
         return None
+
+
+def to_units(text: str, decimals: int) -> int:
+    """An amount written in units of a token, like ``0.002``, in its smallest units.
+
+    Raises:
+        ValueError: It is none, with the reason.
+    """
+    digits = _DECIMAL.fullmatch(text)
+    if digits is None:
+        raise ValueError(f"{text!r} is not an amount; write it like '0.002'")
+    whole, fraction = digits[1], (digits[2] or "").rstrip("0")
+    if len(fraction) > decimals:
+        raise ValueError(f"{text!r} has more than the token's {decimals} decimals; write fewer")
+    units = int(whole + fraction.ljust(decimals, "0"))
+    if units > MAX_PRICE:
+        raise ValueError(f"{text!r} is more than a channel can hold; write less")
+    return units
 
 
 def _is_beneath(path: str, rule: Rule) -> bool:

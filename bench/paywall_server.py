@@ -75,7 +75,7 @@ def running(
     command = [sys.executable, "-m", "uvicorn", "--factory", app]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log"]
-    command += ["--log-level", "warning"]
+    command += ["--log-level", "warning", "--no-proxy-headers", "--no-server-header"]
     started = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -33,11 +33,13 @@ from farthing.replay.prices import PriceList
 from farthing.replay.progress import Bars, Silent
 from farthing.replay.report import Market, render
 from farthing.replay.run import replay, set_stage
+from farthing.serve.start import start
 
 ANVIL_CHAIN_ID = 31_337
 INTERRUPTED = 130
 BUG = 70
 DEBUG_VARIABLE = "FARTHING_DEBUG"
+_PORT = click.IntRange(0, 65_535)
 _DOLLARS = re.compile(rf"([0-9]{{1,30}})(?:\.([0-9]{{1,{TEST_USD_DECIMALS}}}))?")
 
 
@@ -140,6 +142,68 @@ def devnet_command(port: int, as_json: bool) -> None:
         chain.node.wait()
 
 
+@cli.command("serve")
+@click.argument("app")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("farthing.toml"),
+    show_default=True,
+    help="Settings.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where readers come.")
+@click.option("--port", type=_PORT, default=8_000, show_default=True, help="0 is a free one.")
+@click.option(
+    "--admin-host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where /metrics and /healthz are; not for readers' eyes.",
+)
+@click.option("--admin-port", type=_PORT, default=9_402, show_default=True, help="0 is a free one.")
+@click.option(
+    "--grace",
+    type=click.IntRange(0),
+    default=30,
+    show_default=True,
+    help="Seconds that requests under way have to end after SIGTERM.",
+)
+def serve_command(
+    app: str,
+    config: Path,
+    host: str,
+    port: int,
+    admin_host: str,
+    admin_port: int,
+    grace: int,
+) -> None:
+    """Serve APP, module:attribute of an ASGI app, behind the paywall of farthing.toml.
+
+    Logs are JSON lines on standard error, one for each paid request. SIGTERM and Ctrl-C end what is
+    under way first.
+    """
+    try:
+        from farthing.serve.server import Address, serve
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"{error.name} is not installed: pip install 'farthing[serve]'."
+        ) from error
+    public = Address(host, port, "--host and --port")
+    admin = Address(admin_host, admin_port, "--admin-host and --admin-port")
+    ask = _ask_password if sys.stdin.isatty() else None
+    serve(app, config, public, admin, grace=grace, ask=ask)
+
+
+@cli.command("init")
+@click.argument("folder", type=click.Path(path_type=Path), default=Path())
+@click.option("--devnet", "for_devnet", is_flag=True, help="For a chain by `farthing devnet`.")
+def init_command(folder: Path, for_devnet: bool) -> None:
+    """Make settings, an encrypted key and a sample app in FOLDER (here without it).
+
+    The key's password comes from FARTHING_PASSWORD, or is asked for. No file is written over.
+    """
+    click.echo(start(folder, _new_password, devnet=for_devnet).as_text())
+
+
 def main() -> None:
     """Runs the command line: a user meets one sentence and an exit code, never a traceback."""
     try:
@@ -183,9 +247,9 @@ def _chain(
 def _publisher(chain_id: int, keystore: Path | None) -> LocalAccount:
     if keystore is not None:
         password = os.environ.get(PASSWORD_VARIABLE)
-        if password is None:
-            password = click.prompt(f"Password of {keystore}", hide_input=True, err=True)
-        return account_from_keystore(keystore, password)
+        return account_from_keystore(
+            keystore, _ask_password(keystore) if password is None else password
+        )
     account = account_from_environment()
     if account is not None:
         return account
@@ -196,6 +260,18 @@ def _publisher(chain_id: int, keystore: Path | None) -> LocalAccount:
         f"chain {chain_id} needs the publisher's key: give a keystore with --account, or set "
         f"{KEY_VARIABLE}."
     )
+
+
+def _ask_password(keystore: Path) -> str:
+    password: str = click.prompt(f"Password of {keystore}", hide_input=True, err=True)
+    return password
+
+
+def _new_password() -> str:
+    password: str = os.environ.get(PASSWORD_VARIABLE) or click.prompt(
+        "Password for the new key", hide_input=True, confirmation_prompt=True, err=True
+    )
+    return password
 
 
 def _amount(text: str) -> int:

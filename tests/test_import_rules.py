@@ -2,7 +2,7 @@
 
 The rules are the architecture: protocol stands alone; chain and ledger stand on protocol and never
 on each other; paywall, redeemer and wallet stand on those three and never on each other; replay
-and cli sit on top.
+and cli sit on top, and so does serve, which is the paywall's server.
 """
 
 import ast
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "farthing").rglob("*.py"))
 
 BASE = frozenset({"protocol", "chain", "ledger"})
-TOP = BASE | {"paywall", "redeemer", "wallet", "dashboard", "replay"}
+TOP = BASE | {"paywall", "redeemer", "wallet", "dashboard", "replay", "serve"}
 # Part of `farthing` to the other parts it may import.
 OURS: dict[str, frozenset[str]] = {
     "__init__": frozenset({"protocol"}),
@@ -26,7 +26,9 @@ OURS: dict[str, frozenset[str]] = {
     "redeemer": BASE,
     "wallet": BASE,
     "dashboard": frozenset({"ledger"}),
-    "replay": TOP - {"replay"},
+    # The server around a paywall. A sample app in it is what a publisher begins with.
+    "serve": BASE | {"paywall"},
+    "replay": TOP - {"replay", "serve"},
     "cli": TOP,
 }
 # A library to the parts that may import it; the others in the group come with it.
@@ -35,6 +37,7 @@ THEIRS: dict[frozenset[str], frozenset[str]] = {
     frozenset({"web3"}): frozenset({"chain", "replay", "cli"}),
     frozenset({"eth_tester", "requests"}): frozenset({"chain"}),
     frozenset({"apsw", "sqlite3", "psycopg"}): frozenset({"ledger"}),
+    frozenset({"uvicorn", "uvloop", "httptools", "prometheus_client"}): frozenset({"serve"}),
 }
 # What would give the protocol a clock, a disk, a network or chance.
 IMPURE = frozenset(
@@ -110,6 +113,8 @@ def test_modules__are_found() -> None:
         ("farthing.wallet.x", "from ..redeemer import redeem", "redeemer.redeem"),
         ("farthing.dashboard.x", "import farthing.chain.sender", "chain.sender"),
         ("farthing.replay.x", "from farthing.cli import main", "cli.main"),
+        ("farthing.paywall.x", "from farthing.serve.logs import log", "serve.logs.log"),
+        ("farthing.serve.x", "import farthing.redeemer", "redeemer"),
         ("farthing.chain.x", "import_module('farthing.ledger')", "ledger"),
         ("farthing.chain.x", "importlib.import_module(name)", "a_name_nobody_can_check"),
     ],
@@ -131,6 +136,8 @@ def test_violations__parts_that_may_not_meet(module: str, source: str, name: str
         ("farthing.ledger.x", "import web3"),
         ("farthing.cli", "import eth_tester"),
         ("farthing.redeemer.x", "import sqlite3"),
+        ("farthing.paywall.x", "import uvicorn"),
+        ("farthing.cli", "from prometheus_client import Counter"),
         ("farthing.protocol.x", "import time"),
         ("farthing.protocol.x", "from pathlib import Path"),
         ("farthing.protocol.x", "__import__('os')"),

@@ -3,8 +3,11 @@
 from farthing.paywall.asgi import PaywallMiddleware, payment_of
 from farthing.paywall.limits import Limits
 from farthing.paywall.offer import Offers
+from farthing.paywall.opening import open_paywall
 from farthing.paywall.paywall import Admission, ChargeInvalid, Paywall
 from farthing.paywall.prices import PriceInvalid, Prices, Request
+from farthing.paywall.settings import Settings, SettingsInvalid
+from farthing.paywall.wsgi import WsgiPaywall
 
 __all__ = [
     "Admission",
@@ -16,5 +19,9 @@ __all__ = [
     "PriceInvalid",
     "Prices",
     "Request",
+    "Settings",
+    "SettingsInvalid",
+    "WsgiPaywall",
+    "open_paywall",
     "payment_of",
 ]

@@ -24,8 +24,9 @@ FAILURE = 400
 def payment_of(scope: Scope) -> Admission:
     """The payment of a request, for its handler: who pays, and `Admission.charge` to charge less.
 
-    ``scope`` is the ASGI scope: ``request.scope`` in Starlette and FastAPI. Raises `KeyError` for a
-    request that is not paid.
+    ``scope`` is ``request.scope`` in Starlette and FastAPI; behind WSGI it is the environ,
+    ``request.environ`` in Flask and ``request.META`` in Django. Raises `KeyError` for a request
+    that is not paid.
     """
     payment: Admission = scope[KEY]
     return payment
@@ -58,7 +59,20 @@ class PaywallMiddleware:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": "not payable"})
             return
+        elif kind == "lifespan":
+            await self.app(scope, receive, self._closing(send))
+            return
         await self.app(scope, receive, send)
+
+    def _closing(self, send: Send) -> Send:
+        """``send``, that closes the paywall before the server is told that all is shut down."""
+
+        async def closing(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):
+                await self.paywall.close()
+            await send(message)
+
+        return closing
 
     def _find(self, method: str, scope: Scope) -> tuple[Rule | Refused | None, str]:
         """What holds for a request, and the path for which it does."""
@@ -140,7 +154,7 @@ class _Exchange:
         self._is_open = False
         kept = body if is_whole else None
         reply = await self._paywall.commit(self._admission, start["status"], headers, kept)
-        if is_whole or not _is_charged(reply):
+        if is_whole or not reply.is_charged:
             self._is_dropped = True
             await _send(reply, self._scope, self._send)
             return
@@ -149,10 +163,6 @@ class _Exchange:
 
 
 _INCOMPLETE = Reply(500, [(b"content-type", b"application/json")], b'{"error":"no_answer"}')
-
-
-def _is_charged(reply: Reply) -> bool:
-    return any(name == b"payment-response" for name, _ in reply.headers)
 
 
 def _arrival(scope: Scope, path: str) -> Arrival:
@@ -175,7 +185,9 @@ def _url(scope: Scope) -> str:
 
 async def _send(reply: Reply, scope: Scope, send: Send) -> None:
     headers = reply.headers
-    if not any(name.lower() == b"content-length" for name, _ in headers):
+    # These have no body, and no length of one.
+    is_bare = reply.status in (204, 304)
+    if not is_bare and not any(name.lower() == b"content-length" for name, _ in headers):
         headers = [*headers, (b"content-length", str(len(reply.body)).encode())]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     body = b"" if scope.get("method") == "HEAD" else reply.body

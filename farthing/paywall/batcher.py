@@ -55,24 +55,31 @@ class Batcher(Generic[Item, Result]):
         if not batch:
             self._is_busy = False
             return
-        done = loop.run_in_executor(self._executor, self._work, [each[0] for each in batch])
-        done.add_done_callback(lambda finished: self._finish(loop, batch, finished))
+        self._executor.submit(self._run, loop, batch)
+
+    def _run(self, loop: asyncio.AbstractEventLoop, batch: list[_Asked[Item, Result]]) -> None:
+        results: list[Result] = []
+        failure = None
+        try:
+            results = self._work([item for item, _, _ in batch])
+        except BaseException as error:  # it is raised again, where each result is waited for
+            failure = error
+        loop.call_soon_threadsafe(self._finish, loop, batch, results, failure)
 
     def _finish(
         self,
         loop: asyncio.AbstractEventLoop,
         batch: list[_Asked[Item, Result]],
-        finished: asyncio.Future[list[Result]],
+        results: list[Result],
+        failure: BaseException | None,
     ) -> None:
-        error = finished.exception()
-        results: list[Result] = [] if error else finished.result()
         for position, (_, future, afterwards) in enumerate(batch):
             if afterwards is not None:
                 afterwards()
             if future.cancelled():
                 continue
-            if error is not None:
-                future.set_exception(error)
+            if failure is not None:
+                future.set_exception(failure)
             else:
                 future.set_result(results[position])
         self._start(loop)

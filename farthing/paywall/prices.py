@@ -5,9 +5,9 @@ for all of them. ``{name}`` stands for one segment of the path, ``{name:path}`` 
 price is a decimal string in units of the token, ``"free"``, or a function of the request that gives
 one of these. The first rule that matches holds.
 
-What lies beneath a priced path is never free by accident: a path that comes to another rule once it
-is decoded again, folded to lower case or rid of ``..`` and double slashes, is refused, and so is one
-under the same prefix that no rule matches. What should be free there is said to be free.
+What lies beneath a priced path is never free by accident: a path that comes to another rule once
+it is decoded again, folded to lower case or rid of ``..`` and double slashes, is refused, and so is
+one under the same prefix that no rule matches. What should be free there is said to be free.
 """
 
 from __future__ import annotations
@@ -151,16 +151,10 @@ class Prices:
     def _units(self, rule: str, text: str) -> int:
         if text == FREE:
             return 0
-        digits = _DECIMAL.fullmatch(text)
-        if digits is None:
-            raise PriceInvalid(rule, f"{text!r} is not a price; write it like '0.002', or 'free'")
-        whole, fraction = digits[1], (digits[2] or "")
-        if len(fraction.rstrip("0")) > self.decimals:
-            raise PriceInvalid(rule, f"{text!r} has more than the token's {self.decimals} decimals")
-        units = int(whole + fraction.rstrip("0").ljust(self.decimals, "0"))
-        if units > MAX_PRICE:
-            raise PriceInvalid(rule, f"{text!r} is more than a channel can hold")
-        return units
+        try:
+            return to_units(text, self.decimals)
+        except ValueError as error:
+            raise PriceInvalid(rule, f"{error}, or 'free'") from None
 
     def _find(self, method: str, path: str) -> Rule | Refused | None:
         # An app answers HEAD with the handler of GET.
@@ -178,6 +172,24 @@ class Prices:
             if _is_beneath(canonical, priced) or _is_beneath(path.casefold(), priced):
                 return Refused(priced.text)
         return None
+
+
+def to_units(text: str, decimals: int) -> int:
+    """An amount written in units of a token, like ``0.002``, in its smallest units.
+
+    Raises:
+        ValueError: It is none, with the reason.
+    """
+    digits = _DECIMAL.fullmatch(text)
+    if digits is None:
+        raise ValueError(f"{text!r} is not an amount; write it like '0.002'")
+    whole, fraction = digits[1], (digits[2] or "").rstrip("0")
+    if len(fraction) > decimals:
+        raise ValueError(f"{text!r} has more than the token's {decimals} decimals; write fewer")
+    units = int(whole + fraction.ljust(decimals, "0"))
+    if units > MAX_PRICE:
+        raise ValueError(f"{text!r} is more than a channel can hold; write less")
+    return units
 
 
 def _is_beneath(path: str, rule: Rule) -> bool:

@@ -14,6 +14,11 @@ class Reply(msgspec.Struct, frozen=True):
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
+    @property
+    def is_charged(self) -> bool:
+        """Whether a payment was taken for it."""
+        return any(name == b"payment-response" for name, _ in self.headers)
+
 
 def json_reply(
     status: int, message: Any, headers: list[tuple[bytes, bytes]] | None = None

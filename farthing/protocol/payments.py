@@ -248,8 +248,7 @@ class DepositWish:
     consent: Erc3009Consent | Permit2Consent
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
+class Payment(msgspec.Struct, frozen=True):
     """A payment header, read: its fields have the right form, nothing more is known.
 
     Attributes:

@@ -1,0 +1,195 @@
+"""Runs an app behind its paywall, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+from uvicorn.importer import import_from_string
+
+from farthing.paywall import Paywall, PaywallMiddleware, Settings, open_paywall
+from farthing.paywall.asgi import App
+from farthing.paywall.paywall import Charged
+from farthing.protocol import FarthingError
+from farthing.serve.admin import Admin
+from farthing.serve.logs import PaymentLog, log_to_stderr
+from farthing.serve.metrics import Metrics
+
+log = logging.getLogger("farthing.serve")
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+class AppUnusable(FarthingError):
+    """What was to be served is no ASGI app, or does not import."""
+
+
+class PortUnusable(FarthingError):
+    """An address cannot be listened on."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen. ``option`` is what sets the port, for the user."""
+
+    host: str
+    port: int
+    option: str
+
+    def listen(self) -> socket.socket:
+        """A listening socket.
+
+        Raises:
+            PortUnusable: There cannot be one.
+        """
+        try:
+            family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+            return socket.create_server((self.host, self.port), family=family)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise PortUnusable(
+                f"cannot listen on {self.host} port {self.port} ({reason}): "
+                f"choose another with {self.option}."
+            ) from error
+
+
+def serve(
+    app: str,
+    config: Path,
+    public: Address,
+    admin: Address,
+    *,
+    grace: int,
+    ask: Callable[[Path], str] | None = None,
+) -> None:
+    """Serves ``app`` until SIGTERM or SIGINT, then ends what is under way and returns.
+
+    Args:
+        app: ``module:attribute`` of an ASGI app, seen from the working directory.
+        config: The settings.
+        public: Where readers come.
+        admin: Where metrics and health are.
+        grace: Seconds that requests under way have to end.
+        ask: Asks for a keystore's password; see `open_paywall`.
+
+    Raises:
+        AppUnusable: There is no such app.
+        PortUnusable: One of the ports is taken.
+        SettingsInvalid, KeyUnusable: see `open_paywall`. Nothing was started then.
+    """
+    settings = Settings.load(config)
+    application = load_app(app)
+    with public.listen() as readers, admin.listen() as operators:
+        log_to_stderr()
+        paywall = open_paywall(settings, ask=ask)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(application, paywall, readers, operators, grace))
+
+
+def load_app(name: str) -> App:
+    """The ASGI app called ``name``.
+
+    Raises:
+        AppUnusable: There is none.
+    """
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        app: Any = import_from_string(name)
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} in {at.filename}, line {at.lineno}"
+        raise AppUnusable(f"{name} cannot be imported: {error} ({where}): correct it.") from error
+    # Functions, and objects with a method that is called.
+    if not any(map(inspect.iscoroutinefunction, (app, type(app).__call__))):
+        raise AppUnusable(
+            f"{name} is not an ASGI app: name one such as app:app; for Flask and Django see "
+            "farthing.paywall.wsgi."
+        )
+    inner = (each.cls for each in getattr(app, "user_middleware", ()))
+    if isinstance(app, PaywallMiddleware) or PaywallMiddleware in inner:
+        raise AppUnusable(
+            f"{name} has a paywall already: serve the app without it, or run it with uvicorn."
+        )
+    found: App = app
+    return found
+
+
+async def _run(
+    app: App, paywall: Paywall, readers: socket.socket, operators: socket.socket, grace: int
+) -> None:
+    metrics = Metrics(paywall)
+    paywall.on_charge = _observer(metrics)
+    server = _Server(_config(PaywallMiddleware(app, paywall), grace, lifespan="auto"))
+    state = server.server_state
+    load = lambda: (len(state.tasks), len(state.connections))  # noqa: E731
+    admin = _Server(_config(Admin(paywall, metrics, load), 1, lifespan="off"))
+    loop = asyncio.get_running_loop()
+    for number in STOPPING:
+        loop.add_signal_handler(number, server.handle_exit, number, None)
+    watched = loop.create_task(admin.serve([operators]))
+    addresses = {"at": _shown(readers), "admin": _shown(operators)}
+    server.on_started = lambda: log.info("serving", extra={"fields": addresses})
+    try:
+        await server.serve([readers])
+    finally:
+        admin.should_exit = True
+        await watched
+        # An app without a lifespan has not closed it.
+        await paywall.close()
+        log.info("stopped")
+
+
+def _observer(metrics: Metrics) -> Callable[[Charged], None]:
+    lines = PaymentLog(sys.stderr.buffer)
+
+    def observe(charged: Charged) -> None:
+        metrics.count(charged)
+        lines.add(charged)
+
+    return observe
+
+
+def _config(app: Any, grace: int, *, lifespan: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        lifespan=lifespan,
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=grace,
+    )
+
+
+class _Server(uvicorn.Server):
+    """One of two in a process: signals are handled for both of them, in one place."""
+
+    on_started: Callable[[], None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.on_started is not None:
+            self.on_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _shown(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

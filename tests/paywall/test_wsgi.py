@@ -1,0 +1,434 @@
+"""The paywall in front of WSGI apps: a bare one, called as a server does, and Flask on a socket."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import flask
+import httpx
+import pytest
+from werkzeug.serving import make_server
+
+from farthing.ledger import LedgerUnavailable, Mirror
+from farthing.paywall import WsgiPaywall, open_paywall, payment_of
+from tests.escrow_world import PAYER, RECEIVER, World
+from tests.paywall.site import PASSWORD, Reader, site_text, write_keystore
+
+LIMIT = 64
+
+
+@dataclass
+class Answer:
+    """What a server would have sent."""
+
+    status: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+class App:
+    """A bare WSGI app whose answer a test chooses; counts what is closed."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.closed = 0
+        self.status = "200 OK"
+        self.handle: Callable[[dict[str, Any], Any], Iterable[bytes]] = self.plain
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        self.calls += 1
+        return self.Closing(self, self.handle(environ, start_response))
+
+    def plain(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response(self.status, [("Content-Type", "text/plain"), ("Cache-Control", "public")])
+        return [b"text of ", environ["PATH_INFO"].encode()]
+
+    class Closing:
+        def __init__(self, app: App, parts: Iterable[bytes]) -> None:
+            self.app, self.parts = app, parts
+
+        def __iter__(self) -> Iterator[bytes]:
+            return iter(self.parts)
+
+        def close(self) -> None:
+            self.app.closed += 1
+
+
+class Site:
+    """A paywalled app with one reader whose channel is funded."""
+
+    def __init__(self, world: World, settings: Path) -> None:
+        self.app = App()
+        self.paywall = open_paywall(settings)
+        self.wsgi = WsgiPaywall(self.app, self.paywall)
+        required = self.get("/articles/one").headers["payment-required"]
+        self.reader = Reader(world, PAYER, required)
+        self.paywall.ledger.mirror(
+            self.reader.channel_id, self.reader.config, Mirror(10**6, 0, 0, 0, 0, 2**52)
+        )
+
+    def get(self, path: str, headers: dict[str, str] | None = None, **environ: Any) -> Answer:
+        """Asks as a server does, and closes the answer as one does."""
+        answer = Answer()
+
+        def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
+            assert exc_info is not None or not answer.status
+            answer.status = status
+            answer.headers = {name.lower(): value for name, value in headers}
+
+        asked = {
+            "REQUEST_METHOD": "GET",
+            "SCRIPT_NAME": "",
+            "PATH_INFO": path,
+            "QUERY_STRING": "",
+            "SERVER_NAME": "site.example",
+            "SERVER_PORT": "80",
+            "wsgi.url_scheme": "http",
+            **{"HTTP_" + k.upper().replace("-", "_"): v for k, v in (headers or {}).items()},
+            **environ,
+        }
+        parts = self.wsgi(asked, start_response)
+        try:
+            for part in parts:
+                assert answer.status
+                answer.body += part
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+        return answer
+
+    def payment(self, path: str) -> dict[str, str]:
+        return self.reader.pay(self.get(path).headers["payment-required"])
+
+    def pay(self, path: str) -> Answer:
+        answer = self.get(path, self.payment(path))
+        if "payment-response" in answer.headers:
+            self.reader.note(answer.headers["payment-response"])
+        return answer
+
+    @property
+    def charged(self) -> list[int]:
+        return [each.amount for each in self.paywall.ledger.charges()]
+
+
+@pytest.fixture
+def settings(
+    tmp_path: Path, node_world: World, node_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    path = tmp_path / "farthing.toml"
+    limits = f"[limits]\nanswer_bytes = {LIMIT}\n"
+    path.write_text(site_text(node_world, node_url).replace("[limits]\n", limits))
+    write_keystore(tmp_path / "sender.json", RECEIVER)
+    monkeypatch.setenv("FARTHING_PASSWORD", PASSWORD)
+    monkeypatch.delenv("FARTHING_KEY", raising=False)
+    return path
+
+
+@pytest.fixture
+def site(node_world: World, settings: Path) -> Iterator[Site]:
+    site = Site(node_world, settings)
+    yield site
+    site.wsgi.close()
+
+
+# ---------------------------------------------------------------- paid, and not
+
+
+def test_wsgi__a_path_without_a_price(site: Site) -> None:
+    answer = site.get("/about")
+    assert (answer.status, answer.body) == ("200 OK", b"text of /about")
+    assert site.app.closed == 1
+
+
+def test_wsgi__without_a_payment(site: Site) -> None:
+    answer = site.get("/articles/one", QUERY_STRING="a=b", SCRIPT_NAME="/site")
+    assert answer.status == "402 Payment Required"
+    told = json.loads(answer.body)
+    assert told["resource"]["url"] == "http://site.example:80/site/articles/one?a=b"
+    assert told["accepts"][0]["amount"] == "2000"
+    assert answer.headers["content-length"] == str(len(answer.body))
+    page = site.get("/articles/one", {"accept": "text/html"})
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert b"0.002" in page.body
+    head = site.get("/articles/one", REQUEST_METHOD="HEAD")
+    assert (head.status, head.body) == ("402 Payment Required", b"")
+    assert site.app.calls == 0
+
+
+def test_wsgi__paid(site: Site) -> None:
+    answer = site.pay("/articles/one")
+    assert (answer.status, answer.body) == ("200 OK", b"text of /articles/one")
+    assert answer.headers["content-type"] == "text/plain"
+    assert answer.headers["cache-control"] == "private, no-store"
+    assert site.charged == [2_000]
+    assert site.app.closed == 1
+
+
+def test_wsgi__the_same_payment_again(site: Site) -> None:
+    header = site.payment("/articles/one")
+    first, second = site.get("/articles/one", header), site.get("/articles/one", header)
+    assert second == first
+    assert site.app.calls == 1
+    assert site.charged == [2_000]
+
+
+def test_wsgi__the_answer_waits_for_the_charge(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> Any:
+        raise LedgerUnavailable("books.db", "disk full")
+
+    header = site.payment("/articles/one")
+    monkeypatch.setattr(site.paywall._commits, "_work", fail)
+    answer = site.get("/articles/one", header)
+    assert answer.status == "503 Service Unavailable"
+    assert b"text of" not in answer.body
+    assert (site.app.calls, site.app.closed) == (1, 1)
+    assert site.charged == []
+
+
+def test_wsgi__a_handler_may_charge_less(site: Site) -> None:
+    def cheap(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        assert payment_of(environ).payer == PAYER.address
+        payment_of(environ).charge(7)
+        return site.app.plain(environ, start_response)
+
+    site.app.handle = cheap
+    assert site.pay("/articles/one").status == "200 OK"
+    assert site.charged == [7]
+
+
+def test_wsgi__a_failure_charges_nothing(site: Site) -> None:
+    site.app.status = "404 Not Found"
+    answer = site.pay("/articles/none")
+    assert (answer.status, answer.body) == ("404 Not Found", b"text of /articles/none")
+    assert "payment-response" not in answer.headers
+    assert site.charged == []
+    assert site.app.closed == 1
+    # The channel is free again.
+    site.app.status = "200 OK"
+    assert site.pay("/articles/one").status == "200 OK"
+
+
+@pytest.mark.parametrize("moment", ["before", "within", "after a part"])
+def test_wsgi__an_exception_charges_nothing(site: Site, moment: str) -> None:
+    def broken(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if moment == "before":
+            raise KeyError("broken")
+        return parts(start_response)
+
+    def parts(start_response: Any) -> Iterator[bytes]:
+        if moment == "after a part":
+            start_response("200 OK", [])
+            yield b"some"
+        raise KeyError("broken")
+
+    site.app.handle = broken
+    with pytest.raises(KeyError, match="broken"):
+        site.pay("/articles/one")
+    assert site.charged == []
+    assert site.app.closed == (0 if moment == "before" else 1)
+    site.app.handle = site.app.plain
+    assert site.pay("/articles/one").status == "200 OK"
+
+
+def test_wsgi__no_answer_at_all(site: Site) -> None:
+    site.app.handle = lambda environ, start_response: [b"text"]
+    with pytest.raises(RuntimeError, match="without calling start_response"):
+        site.pay("/articles/one")
+    assert site.charged == []
+    assert site.app.closed == 1
+
+
+def test_wsgi__an_answer_that_is_taken_back(site: Site) -> None:
+    def second_thoughts(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        yield b"half of it"
+        start_response("500 Oh", [], (KeyError, KeyError("broken"), None))
+        yield b"sorry"
+
+    site.app.handle = second_thoughts
+    answer = site.pay("/articles/one")
+    assert (answer.status, answer.body) == ("500 Oh", b"sorry")
+    assert site.charged == []
+    assert site.app.closed == 1
+
+
+def test_wsgi__an_answer_that_is_written(site: Site) -> None:
+    def writes(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        write = start_response("200 OK", [])
+        write(b"written, ")
+        return [b"then given"]
+
+    site.app.handle = writes
+    assert site.pay("/articles/one").body == b"written, then given"
+    assert site.charged == [2_000]
+
+
+# ---------------------------------------------------------------- streams
+
+
+def test_wsgi__a_long_answer_is_charged_first_then_streamed(site: Site) -> None:
+    charged_at: list[int] = []
+
+    def stream(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        for number in range(4):
+            charged_at.append(len(site.charged))
+            yield b"%d" % number * LIMIT
+
+    site.app.handle = stream
+    header = site.payment("/articles/one")
+    answer = site.get("/articles/one", header)
+    assert answer.body == b"".join(b"%d" % number * LIMIT for number in range(4))
+    assert charged_at == [0, 0, 1, 1]
+    assert site.charged == [2_000]
+    assert site.app.closed == 1
+    # It was not kept; the client learns where it stands.
+    assert site.get("/articles/one", header).status == "402 Payment Required"
+
+
+def test_wsgi__a_stream_that_breaks_off_is_charged_and_closed(site: Site) -> None:
+    def stream(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        yield b"x" * (LIMIT + 1)
+        start_response("500 Oh", [], (KeyError, KeyError("broken"), None))
+
+    site.app.handle = stream
+    with pytest.raises(KeyError, match="broken"):
+        site.pay("/articles/one")
+    assert site.charged == [2_000]
+    assert site.app.closed == 1
+
+
+def test_wsgi__a_long_failure_is_streamed(site: Site) -> None:
+    asked: list[int] = []
+
+    def stream(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("500 Oh", [])
+        for number in range(3):
+            asked.append(number)
+            yield b"x" * LIMIT
+
+    site.app.handle = stream
+    header = site.payment("/articles/one")
+    answer = site.get("/articles/one", header)
+    assert answer.body == b"x" * 3 * LIMIT
+    assert site.charged == []
+    assert site.app.closed == 1
+
+
+def test_wsgi__a_stream_that_cannot_be_charged(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> Any:
+        raise LedgerUnavailable("books.db", "disk full")
+
+    site.app.handle = lambda environ, start_response: (
+        start_response("200 OK", []),
+        [b"x" * LIMIT, b"y"],
+    )[1]
+    header = site.payment("/articles/one")
+    monkeypatch.setattr(site.paywall._commits, "_work", fail)
+    answer = site.get("/articles/one", header)
+    assert answer.status == "503 Service Unavailable"
+    assert b"x" not in answer.body
+    assert site.app.closed == 1
+
+
+# ---------------------------------------------------------------- what may reach the app
+
+
+@pytest.mark.parametrize(
+    "path", ["/articles//one", "/ARTICLES/one", "/articles/%6fne/x", "/x/../articles/one/y"]
+)
+def test_wsgi__a_path_beneath_a_price_that_no_rule_names(site: Site, path: str) -> None:
+    assert site.get(path).status == "404 Not Found"
+    assert site.app.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("root", "path"), [("/x", "/articles/one"), ("/articles", "/one"), ("/articles/one", "")]
+)
+def test_wsgi__priced_with_or_without_what_is_taken_off_the_front(
+    site: Site, root: str, path: str
+) -> None:
+    # Some servers let a client say what that is.
+    assert site.get(path, SCRIPT_NAME=root).status == "402 Payment Required"
+
+
+def test_wsgi__a_path_of_other_letters(site: Site) -> None:
+    path = "/articles/caf\u00e9".encode().decode("latin-1")
+    answer = site.get(path)
+    assert json.loads(answer.body)["resource"]["url"].endswith("/articles/caf%C3%A9")
+    site.app.handle = lambda environ, start_response: (start_response("200 OK", []), [b"ok"])[1]
+    assert site.pay(path).body == b"ok"
+
+
+def test_wsgi__many_threads_with_one_payment(site: Site) -> None:
+    together = threading.Barrier(8)
+    header = site.payment("/articles/one")
+
+    def ask(_: int) -> Answer:
+        together.wait()
+        return site.get("/articles/one", header)
+
+    with ThreadPoolExecutor(8) as threads:
+        first, *others = threads.map(ask, range(8))
+    assert first.body == b"text of /articles/one"
+    assert others == [first] * 7
+    assert site.app.calls == 1
+    assert site.charged == [2_000]
+
+
+def test_close__twice_and_without_a_request(settings: Path) -> None:
+    wsgi = WsgiPaywall(App(), open_paywall(settings))
+    wsgi.close()
+    # A closed ledger has folded its log into the file.
+    assert not settings.with_name("books.db-wal").exists()
+    wsgi.close()
+
+
+# ---------------------------------------------------------------- Flask
+
+
+def test_flask__deposit_and_pages_over_a_socket(node_world: World, settings: Path) -> None:
+    app = flask.Flask("site")
+    ended: list[str] = []
+
+    @app.get("/articles/<slug>")
+    def article(slug: str) -> dict[str, str]:
+        payment_of(flask.request.environ).charge(1_500)
+        if slug == "broken":
+            raise KeyError(slug)
+        return {"text": slug}
+
+    @app.teardown_request
+    def teardown(_: Any) -> None:
+        ended.append(flask.request.path)
+
+    paywall = open_paywall(settings)
+    app.wsgi_app = wsgi = WsgiPaywall(app.wsgi_app, paywall)  # type: ignore[assignment,method-assign]
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/articles/"
+        required = httpx.get(url + "one").headers["payment-required"]
+        reader = Reader(node_world, PAYER, required)
+        answer = httpx.get(url + "one", headers=reader.pay(required, deposit=50_000), timeout=30)
+        assert (answer.status_code, answer.json()) == (200, {"text": "one"})
+        assert reader.note(answer.headers["payment-response"]) == 1_500
+        broken = httpx.get(url + "broken", headers=reader.pay(required))
+        assert broken.status_code == 500
+        again = httpx.get(url + "two", headers=reader.pay(required))
+        assert again.json() == {"text": "two"}
+        assert ended == ["/articles/one", "/articles/broken", "/articles/two"]
+        assert [each.amount for each in paywall.ledger.charges()] == [1_500, 1_500]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        wsgi.close()

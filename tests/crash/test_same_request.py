@@ -17,7 +17,7 @@ COPIES = 100
 
 @pytest.mark.parametrize("manner", ["", "-slow"])
 def test_same_request__100_at_once_over_4_processes(ledger_url: str, manner: str) -> None:
-    with market(ledger_url, servers=PROCESSES, payers=3) as shop:
+    with market(ledger_url, servers=PROCESSES, payers=3, wait_seconds=30) as shop:
         for number, payer in enumerate(shop.payers):
             request = payer.next_request(manner)
             answers = _send_at_once(shop, request)

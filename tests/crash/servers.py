@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 
+from tests.crash.kill_points import PATIENCE
 from tests.crash.shop import Order, serve
 
 BACKLOG = 512
-# Seconds after which a test that waits for a server gives up.
-PATIENCE = 30
 
 _context = get_context("forkserver")
 _context.set_forkserver_preload(["tests.crash.shop"])

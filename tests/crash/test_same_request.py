@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.crash.books import charges_of
+from tests.crash.kill_points import PATIENCE
 from tests.crash.market import Market, market
 from tests.crash.payers import Request
-from tests.crash.servers import PATIENCE
 
 PROCESSES = 4
 COPIES = 100

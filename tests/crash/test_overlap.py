@@ -46,7 +46,8 @@ def test_postgresql__charge_of_a_dead_server_is_made_while_it_is_repeated(
     postgres_cluster: Cluster,
 ) -> None:
     gate = GATES["before commit"]
-    with postgres_cluster.database() as url, market(url) as shop:
+    # One payer, so that nobody else's charge goes first and waits at the gate.
+    with postgres_cluster.database() as url, market(url, payers=1) as shop:
         add_gates(url)
         (server,) = shop.places
         with shop.load() as load, psycopg.connect(url, autocommit=True) as guard:

@@ -25,7 +25,10 @@ def payment_of(scope: Scope) -> Admission:
     """The payment of a request, for its handler: who pays, and `Admission.charge` to charge less.
 
     ``scope`` is ``request.scope`` in Starlette and FastAPI; behind WSGI it is the environ,
-    ``request.environ`` in Flask and ``request.META`` in Django. Raises `KeyError` for a request that is not paid.
+    ``request.environ`` in Flask and ``request.META`` in Django.
+
+    Raises:
+        KeyError: The request is not a paid one.
     """
     payment: Admission = scope[KEY]
     return payment

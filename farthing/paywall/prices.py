@@ -5,9 +5,9 @@ for all of them. ``{name}`` stands for one segment of the path, ``{name:path}`` 
 price is a decimal string in units of the token, ``"free"``, or a function of the request that gives
 one of these. The first rule that matches holds.
 
-What lies beneath a priced path is never free by accident: a path that comes to another rule once it
-is decoded again, folded to lower case or rid of ``..`` and double slashes, is refused, and so is one
-under the same prefix that no rule matches. What should be free there is said to be free.
+What lies beneath a priced path is never free by accident: a path that comes to another rule once
+it is decoded again, folded to lower case or rid of ``..`` and double slashes, is refused, and so is
+one under the same prefix that no rule matches. What should be free there is said to be free.
 """
 
 from __future__ import annotations

@@ -58,6 +58,11 @@ mutate: .venv/with-dev ## Mutate the contract and list the mutants no test kills
 fuzz-signatures: .venv/with-dev ## Python's accept rule against the contract, 100,000 signatures
 	@FUZZ_SIGNATURES=100000 .venv/bin/python -m pytest tests/contracts/test_accept_rule.py
 
+.PHONY: test-crash
+test-crash: .venv/with-dev ## Kill servers 800 times under load, fail their databases, compare the books
+	@.venv/bin/python -m pytest tests/crash
+	@.venv/bin/python -m tests.crash
+
 .PHONY: bad-batch
 bad-batch: .venv/with-tester ## One redemption with every kind of bad row, and its books
 	@.venv/bin/python -m examples.bad_batch

@@ -12,13 +12,21 @@ class LedgerUnavailable(FarthingError):
     """
 
     def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
         self.reason = reason
-        super().__init__(f"the ledger {url} is not available ({reason}): see to the database.")
+
+    def __str__(self) -> str:
+        return f"the ledger {self.url} is not available ({self.reason}): see to the database."
 
 
 class LedgerUnusable(FarthingError):
     """The database can be reached and is not a ledger this program may use."""
 
     def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
         self.reason = reason
-        super().__init__(f"the ledger {url} cannot be used: {reason}.")
+
+    def __str__(self) -> str:
+        return f"the ledger {self.url} cannot be used: {self.reason}."

@@ -11,7 +11,8 @@ import fcntl
 import os
 import struct
 from pathlib import Path
-from weakref import WeakSet
+
+from farthing.ledger.forks import leave_at_fork
 
 # Locks of an open file rather than of a process: two ledgers in one process keep each other out as
 # two processes do. Where Python does not have them (macOS), locks of the process serve, and one
@@ -27,7 +28,7 @@ class ByteLocks:
 
     def __init__(self, path: Path) -> None:
         self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        _open.add(self)
+        leave_at_fork(self)
 
     def take(self, name: bytes) -> bool:
         """Locks ``name`` if nobody else has; whether it did. Never waits."""
@@ -47,6 +48,8 @@ class ByteLocks:
             os.close(self._file)
             self._file = None
 
+    leave = close
+
     def _set(self, kind: int, name: bytes) -> None:
         if self._file is None:
             raise OSError("it was closed")
@@ -56,15 +59,3 @@ class ByteLocks:
             fcntl.lockf(self._file, _KINDS[kind], 1, start)
         else:
             fcntl.fcntl(self._file, _SET_LOCK, _FLOCK.pack(kind, os.SEEK_SET, start, 1, 0))
-
-
-_open: WeakSet[ByteLocks] = WeakSet()
-
-
-def _close_in_child() -> None:
-    # A fork has the same open file: as long as it kept it, the locks would outlive their holder.
-    for locks in list(_open):
-        locks.close()
-
-
-os.register_at_fork(after_in_child=_close_in_child)

@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import IntNumericDumper
 
 from farthing.ledger.errors import LedgerUnavailable, LedgerUnusable
+from farthing.ledger.forks import leave_at_fork
 
 PostgresConnection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -83,6 +84,7 @@ class Link:
         self._process = os.getpid()
         self._connection: PostgresConnection | None = None
         self._closed = False
+        leave_at_fork(self)
 
     @property
     def is_open(self) -> bool:
@@ -121,6 +123,11 @@ class Link:
         self._closed = True
         if self._process == os.getpid():
             self.drop()
+
+    def leave(self) -> None:
+        """Closes the socket in a forked child; to close the connection would end the parent's."""
+        if self._connection is not None and not self._connection.closed:
+            os.close(self._connection.fileno())
 
     def _connect(self) -> PostgresConnection:
         connection = psycopg.connect(self._conninfo, autocommit=True)

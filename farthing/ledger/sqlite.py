@@ -35,7 +35,7 @@ from farthing.ledger.records import (
     NotReserved,
     Totals,
 )
-from farthing.ledger.sqlite_file import Failing, connect, open_file, transaction
+from farthing.ledger.sqlite_file import Failing, connect, file_id, open_file, transaction
 from farthing.protocol import ChannelConfig
 
 # Answers forgotten in one transaction.
@@ -63,6 +63,7 @@ class SqliteLedger(Ledger):
         self._failing = Failing(path)
         with self._failing:
             open_file(path)
+            self._file = file_id(path)
             self._reader = connect(path)
             # Kept, for it takes longer to make one than to read a channel.
             self._states = self._reader.cursor()
@@ -75,6 +76,7 @@ class SqliteLedger(Ledger):
         answers: list[ChannelState | NotReserved] = []
         try:
             with self._failing:
+                self._check_file()
                 answers.extend(self._reserve(channel_id) for channel_id in channel_ids)
         except BaseException:
             done = zip(channel_ids, answers, strict=False)
@@ -340,6 +342,8 @@ class SqliteLedger(Ledger):
         # What a fork has of it is the other process's.
         if self._process != os.getpid():
             return
+        # A charge that is just made gives its channel back after this, and has to be answered.
+        self._held.clear()
         self._locks.close()
         self._reader.close()
         with self._writing:
@@ -349,8 +353,15 @@ class SqliteLedger(Ledger):
 
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
-        with self._writing, self._failing, transaction(self._writer):
-            yield self._writer
+        with self._writing, self._failing:
+            with transaction(self._writer):
+                yield self._writer
+            self._check_file()
+
+    def _check_file(self) -> None:
+        # SQLite goes on in a file that was moved or removed, and what it writes there is lost.
+        if file_id(self._path) != self._file:
+            raise OSError("another file is in its place, so that this program must start again")
 
 
 def _blob(amount: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,11 @@ def open_file(path: Path) -> None:
     """
     if not path.parent.is_dir():
         raise LedgerUnusable(str(path), f"there is no folder {path.parent}: make it")
+    with _alone_in(path.parent):
+        _open_alone(path)
+
+
+def _open_alone(path: Path) -> None:
     # For its owner alone, and so are the log and the index that SQLite puts beside it. Only if it
     # is new: to close a file that SQLite has open in this process would take SQLite's locks off.
     with suppress(FileExistsError):
@@ -49,6 +55,18 @@ def open_file(path: Path) -> None:
         connection.close()
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    # Several processes that start at once take turns: SQLite does not wait when one of them is
+    # about to change how a file keeps its log.
+    opened = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
 def connect(path: Path) -> apsw.Connection:
     """A connection to a ledger that `open_file` has seen to.
 
@@ -62,6 +80,16 @@ def connect(path: Path) -> apsw.Connection:
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
+
+
+def file_id(path: Path) -> tuple[int, int]:
+    """Tells the file that is at ``path`` from any other that may be put there.
+
+    Raises:
+        OSError: There is none, or it cannot be looked at.
+    """
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

@@ -25,10 +25,8 @@ def payment_of(scope: Scope) -> Admission:
     """The payment of a request, for its handler: who pays, and `Admission.charge` to charge less.
 
     ``scope`` is ``request.scope`` in Starlette and FastAPI; behind WSGI it is the environ,
-    ``request.environ`` in Flask and ``request.META`` in Django.
-
-    Raises:
-        KeyError: The request is not a paid one.
+    ``request.environ`` in Flask and ``request.META`` in Django. Raises `KeyError` for a request
+    that is not paid.
     """
     payment: Admission = scope[KEY]
     return payment
@@ -187,7 +185,9 @@ def _url(scope: Scope) -> str:
 
 async def _send(reply: Reply, scope: Scope, send: Send) -> None:
     headers = reply.headers
-    if not any(name.lower() == b"content-length" for name, _ in headers):
+    # These have no body, and no length of one.
+    is_bare = reply.status in (204, 304)
+    if not is_bare and not any(name.lower() == b"content-length" for name, _ in headers):
         headers = [*headers, (b"content-length", str(len(reply.body)).encode())]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     body = b"" if scope.get("method") == "HEAD" else reply.body

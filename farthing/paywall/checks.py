@@ -5,14 +5,37 @@ The rules are those x402 has for who verifies, in their order; each has its code
 
 from __future__ import annotations
 
-from farthing.ledger import ChannelState
-from farthing.protocol import Domain, Voucher
+from farthing.ledger import ChannelState, Mirror
+from farthing.protocol import Domain, FarthingError, Voucher
 from farthing.protocol.payments import ErrorCode, Payment, PaymentRefused, Terms
 from farthing.protocol.signatures import IsContract, IsValidErc1271, is_payer_signature
 
 # Codes of ours, where x402 has none.
 TERMS_CHANGED = "accepted_terms_mismatch"
 EXPOSURE_CAP = "exposure_cap_reached"
+
+
+class LedgerBehind(FarthingError):
+    """The chain has claimed more of a channel than the ledger says was charged.
+
+    The ledger was restored from an old copy, or somebody else redeems with this publisher's keys.
+    """
+
+    def __init__(self, channel_id: bytes, charged: int, claimed: int) -> None:
+        super().__init__(
+            f"channel 0x{channel_id.hex()} has {claimed} claimed on chain and {charged} charged in "
+            "the ledger: is it an old copy? The channel is refused until the two agree."
+        )
+
+
+def check_books(channel_id: bytes, charged: int, mirror: Mirror) -> None:
+    """What was claimed on chain was charged before.
+
+    Raises:
+        LedgerBehind: It was not, so it is not known what else was charged.
+    """
+    if mirror.total_claimed > charged:
+        raise LedgerBehind(channel_id, charged, mirror.total_claimed)
 
 
 def check_terms(payment: Payment, terms: Terms, price: int) -> None:
@@ -90,11 +113,6 @@ def check_room(payment: Payment, state: ChannelState, price: int, cap: int | Non
         raise PaymentRefused(
             ErrorCode.CUMULATIVE_EXCEEDS_BALANCE,
             f"the voucher is for {payment.ceiling}, the channel holds {room}: deposit more",
-        )
-    if payment.ceiling <= mirror.total_claimed and price:
-        raise PaymentRefused(
-            ErrorCode.CUMULATIVE_BELOW_CLAIMED,
-            f"the voucher is for {payment.ceiling}, {mirror.total_claimed} is claimed already",
         )
     if cap is not None and state.charged + price - mirror.total_claimed > cap:
         raise PaymentRefused(

@@ -26,8 +26,8 @@ from farthing.chain.sender import (
 )
 from farthing.chain.settlement import Settlement
 from farthing.chain.wallets import is_contract, is_valid_erc1271
-from farthing.ledger import ChannelState, Deposit, Mirror
-from farthing.paywall.checks import check_signature
+from farthing.ledger import ChannelState, Deposit, LedgerUnavailable, Mirror
+from farthing.paywall.checks import check_books, check_signature
 from farthing.protocol import (
     DepositAuthorization,
     Domain,
@@ -199,6 +199,8 @@ class OnChain:
         except ContractReverted as error:
             save(replace(deposit, state="failed"))
             raise PaymentRefused(ErrorCode.DEPOSIT_TRANSACTION_FAILED, str(error)) from error
+        except LedgerUnavailable:
+            raise
         except FarthingError as error:
             raise ChainUnavailable(str(error)) from error
         moved = [
@@ -264,21 +266,24 @@ class OnChain:
     # ------------------------------------------------------------ refunds
 
     def refund(
-        self, payment: Payment, state: ChannelState, hold: Callable[[Mirror], None]
+        self, payment: Payment, state: ChannelState, hold: Callable[[Mirror, int], None]
     ) -> Refunded:
         """Claims what was charged, gives the rest back, or the part that was asked for.
 
         Args:
             payment: A refund payload whose voucher is for exactly what was charged.
             state: The channel's books.
-            hold: Writes down, durably, that so much is on its way back; called before anything is
-                sent, so that a crash leaves less to spend, not more.
+            hold: Gets what the chain says now and the amount; writes down, durably, that so much
+                is on its way back. Called before anything is sent, so that a crash leaves less to
+                spend, not more.
 
         Raises:
             PaymentRefused: Nothing is left, or less than was asked for, or the chain refused.
+            LedgerBehind: More is claimed on chain than was charged.
         """
         mirror = self.mirror(payment.channel_id)
-        left = mirror.balance - max(state.charged, mirror.total_claimed)
+        check_books(payment.channel_id, state.charged, mirror)
+        left = mirror.balance - state.charged
         amount = left if payment.refund_amount is None else payment.refund_amount
         if left <= 0:
             raise PaymentRefused(ErrorCode.REFUND_NO_BALANCE, "nothing of the deposit is left")
@@ -296,8 +301,7 @@ class OnChain:
             self._authorizer, payment.config, amount, mirror.refund_nonce, claims
         )
         try:
-            held = replace(mirror, withdraw_amount=max(mirror.withdraw_amount, amount))
-            signed = self._send(plan, lambda _: hold(held))
+            signed = self._send(plan, lambda _: hold(mirror, amount))
             receipt = self._sender.confirm(signed)
         except (ContractReverted, TransactionRefused) as error:
             raise PaymentRefused(ErrorCode.REFUND_TRANSACTION_FAILED, str(error)) from error

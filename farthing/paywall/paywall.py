@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
@@ -26,12 +27,15 @@ from farthing.ledger import (
     ChannelState,
     Ledger,
     LedgerUnavailable,
+    Mirror,
     NewCharge,
     NotReserved,
 )
 from farthing.paywall.batcher import Batcher
 from farthing.paywall.checks import (
     EXPOSURE_CAP,
+    LedgerBehind,
+    check_books,
     check_room,
     check_signature,
     check_terms,
@@ -59,12 +63,18 @@ T = TypeVar("T")
 COMMIT_BATCH = 256
 # Calls of the chain that run at a time. A deposit holds one until it is confirmed.
 CHAIN_THREADS = 32
+# Seconds before the chain is asked once more about a channel that has no room for a payment.
+LOOK_AGAIN = 2.0
+# The route of the charge of nothing that stands for a refund.
+REFUND_ROUTE = "refund"
 # After how long a part that does not answer is taken to be down.
 HEALTH_SECONDS = 2.0
 
 _HEADER = SIGNATURE_HEADER.lower().encode()
 _RESPONSE = RESPONSE_HEADER.lower().encode()
 _PRIVATE = (b"cache-control", b"private, no-store")
+# Caches obey some of an app's headers before `cache-control`: CDN-Cache-Control and its like.
+_REPLACED = (b"cache-control", b"surrogate-control", _RESPONSE)
 _SOON = [(b"retry-after", b"1")]
 
 
@@ -205,8 +215,8 @@ class Paywall:
             ledger, self._ledger_thread, limits.wait_seconds, limits.hold_seconds
         )
         self._commits = Batcher(ledger.commit, self._commit_thread, COMMIT_BATCH)
-        self._refreshing: set[bytes] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._looking: dict[bytes, asyncio.Task[ChannelState | None]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._run = secrets.token_hex(8)
         self._numbers = count(1)
 
@@ -229,7 +239,8 @@ class Paywall:
         accept: list[bytes] = []
         for name, value in arrival.headers:
             if name == _HEADER:
-                header = value
+                # Several are one list, as HTTP has it, and no payment.
+                header = value if header is None else header + b"," + value
             elif name == b"accept":
                 accept.append(value)
         try:
@@ -258,6 +269,10 @@ class Paywall:
             self.counts["chain_unavailable"] += 1
             log.warning("%s", error)
             return json_reply(503, {"error": ErrorCode.RPC_READ_FAILED}, _SOON)
+        except LedgerBehind as error:
+            self.counts["ledger_behind"] += 1
+            log.error("%s", error)  # noqa: TRY400  # where it was found tells nothing
+            return json_reply(503, {"error": "ledger_behind"})
 
     async def _admit(
         self, rule: Rule, price: int, header: bytes, arrival: Arrival
@@ -266,7 +281,22 @@ class Paywall:
         payment = read_payment(header)
         check_terms(payment, self.offers.terms, price)
         await self._check_signature(payment)
-        deposited = ""
+        admitting = self._reserved(rule, price, payment, arrival, started)
+        if payment.deposit is None and not payment.is_refund:
+            return await admitting
+        # Money moves on chain: that goes on to its end when the client is gone, and the channel
+        # stays reserved until then.
+        task = self._spawn(admitting)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(self._abandon)
+            raise
+
+    async def _reserved(
+        self, rule: Rule, price: int, payment: Payment, arrival: Arrival, started: float
+    ) -> Admission | Reply:
+        """What becomes of a payment whose terms and signature are right."""
         reservation = await self._reservations.take(payment.channel_id)
         if reservation is NotReserved.UNKNOWN:
             await self._meet(payment)
@@ -276,25 +306,49 @@ class Paywall:
                 ErrorCode.CHANNEL_BUSY, "another request of this channel is under way: retry"
             )
         try:
+            check_books(payment.channel_id, reservation.state.charged, reservation.state.mirror)
             if payment.is_refund:
-                return await self._refund(payment, reservation, arrival)
-            target = _target(arrival)
-            answer = await self._repeated(payment, price, target, reservation.state)
-            if answer is not None:
+                answer = await self._refund(payment, reservation, price, arrival)
                 self._reservations.give(reservation)
                 return answer
+            target, deposited = _target(arrival), ""
+            repeated = await self._repeated(payment, price, target, reservation.state)
+            if repeated is not None:
+                self._reservations.give(reservation)
+                return repeated
             if payment.deposit is not None:
                 deposited = await self._deposit(payment, reservation)
             state = reservation.state
-            if payment.ceiling != state.charged + price:
+            expected = state.charged + price
+            if payment.ceiling != expected:
                 self._reservations.give(reservation)
-                return self._correct(price, arrival, payment.channel_id, state)
-            check_room(payment, state, price, self.limits.exposure_cap)
-            self._keep_fresh(payment, state)
+                return self._correct(price, expected, arrival, payment.channel_id, state)
+            await self._keep_fresh(payment, reservation)
+            await self._check_room(payment, reservation, price)
         except BaseException:
             self._reservations.give(reservation)
             raise
         return Admission(payment, rule, price, target, reservation, deposited, started)
+
+    def _abandon(self, task: asyncio.Task[Admission | Reply]) -> None:
+        """Ends what was admitted for a client that is gone."""
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            log.warning("for a client that is gone: %s", error)
+        elif isinstance(admission := task.result(), Admission):
+            self.cancel(admission)
+
+    async def _check_room(self, payment: Payment, reservation: Reservation, price: int) -> None:
+        try:
+            check_room(payment, reservation.state, price, self.limits.exposure_cap)
+        except PaymentRefused:
+            # The chain may know of more: a deposit that somebody else sent, a redemption.
+            if self._chain is None or _age(reservation.state) < LOOK_AGAIN:
+                raise
+            await self._see(payment, reservation)
+            check_room(payment, reservation.state, price, self.limits.exposure_cap)
 
     async def _check_signature(self, payment: Payment) -> None:
         if payment.config.payer_authorizer != ZERO_ADDRESS:
@@ -346,12 +400,13 @@ class Paywall:
             signature=payment.signature,
         )
         told = self._told(payment, charged, admission)
-        sent = [*(each for each in headers if each[0].lower() != b"cache-control"), told, _PRIVATE]
+        kept = (each for each in headers if not each[0].lower().endswith(_REPLACED))
+        sent = [*kept, told, _PRIVATE]
         answer = None
         if body is not None and len(body) <= self.limits.answer_bytes:
             expires = now + self.limits.answer_seconds
             answer = Answer(admission._target, status, sent, body, expires)
-        request_id, asked = f"{self._run}-{next(self._numbers)}", time.perf_counter()
+        request_id, asked = self._next_id(), time.perf_counter()
         made = self._commits.submit(
             NewCharge(
                 channel_id=payment.channel_id,
@@ -439,7 +494,7 @@ class Paywall:
         if payment.deposit is not None:
             # Nothing is written for a deposit that would fail.
             await self._on_chain(self._chain.check_deposit, payment)
-        await self._write(self.ledger.mirror, payment.channel_id, payment.config, mirror)
+        await self._record(payment, mirror)
 
     async def _deposit(self, payment: Payment, reservation: Reservation) -> str:
         assert payment.deposit is not None
@@ -448,25 +503,40 @@ class Paywall:
         if payment.ceiling != reservation.state.charged + payment.amount:
             # The voucher is no good, so its client has to be corrected before money moves.
             return ""
+        reservation.expires_at = math.inf
         name = self._chain.authorization(payment)
         known = await self._read(self.ledger.deposit, name)
         save = self._saving(self.ledger.save_deposit, int(time.time()))
         transaction = await self._on_chain(self._chain.deposit, payment, known, save)
         await self._resync(payment, reservation)
+        reservation.expires_at = asyncio.get_running_loop().time() + self.limits.hold_seconds
         return transaction
 
-    async def _refund(self, payment: Payment, reservation: Reservation, arrival: Arrival) -> Reply:
+    async def _refund(
+        self, payment: Payment, reservation: Reservation, price: int, arrival: Arrival
+    ) -> Reply:
         if self._chain is None:
             raise PaymentRefused(ErrorCode.REFUND_PAYLOAD, "refunds are not given here")
+        state = reservation.state
+        if payment.ceiling != state.charged:
+            return self._correct(price, state.charged, arrival, payment.channel_id, state)
+        # However long it takes: what is given back is counted from this state.
+        reservation.expires_at = math.inf
+        loop = asyncio.get_running_loop()
+        sent = await self._read(self.ledger.recall, _refund_name(payment))
+
+        def hold(mirror: Mirror, amount: int) -> None:
+            held = self._hold(payment, state, mirror, max(amount, _held(sent, mirror)))
+            asyncio.run_coroutine_threadsafe(held, loop).result()
+
         try:
-            state = reservation.state
-            if payment.ceiling != state.charged:
-                return self._correct(payment.amount, arrival, payment.channel_id, state)
-            hold = self._saving(partial(self.ledger.mirror, payment.channel_id, payment.config))
             refund = await self._on_chain(self._chain.refund, payment, state, hold)
+        except PaymentRefused:
+            # It will not happen, so nothing is held but for those before it.
+            await self._write(self.ledger.remember, _refund_name(payment), sent or "")
             await self._resync(payment, reservation)
-        finally:
-            self._reservations.give(reservation)
+            raise
+        await self._resync(payment, reservation)
         self.counts["refunded"] += 1
         header = payment_response(
             self.offers.terms.network,
@@ -480,38 +550,101 @@ class Paywall:
         message = {"refunded": str(refund.amount), "transaction": refund.transaction}
         return json_reply(200, message, [(_RESPONSE, header), _PRIVATE])
 
+    async def _hold(
+        self, payment: Payment, state: ChannelState, mirror: Mirror, amount: int
+    ) -> None:
+        """Makes sure, before a refund is sent, that what it gives back cannot be spent."""
+        await self._write(
+            self.ledger.remember, _refund_name(payment), f"{mirror.refund_nonce} {amount}"
+        )
+        await self._record(payment, mirror)
+        # A charge of nothing moves the channel on, so that a request which was admitted before,
+        # and lost its reservation by being slow, is not charged for any more.
+        made = await self._commits.submit(
+            NewCharge(
+                channel_id=payment.channel_id,
+                charges=state.charges,
+                charged=state.charged,
+                amount=0,
+                price=0,
+                ceiling=payment.ceiling,
+                signature=payment.signature,
+                route=REFUND_ROUTE,
+                request_id=self._next_id(),
+                time=int(time.time()),
+                answer=None,
+            )
+        )
+        if not made:
+            raise PaymentRefused(
+                ErrorCode.CHANNEL_BUSY, "another request of this channel went first: retry"
+            )
+
     async def _resync(self, payment: Payment, reservation: Reservation) -> None:
         assert self._chain is not None
         mirror = await self._on_chain(self._chain.mirror, payment.channel_id)
-        reservation.state = await self._write(
-            self.ledger.mirror, payment.channel_id, payment.config, mirror
-        )
+        reservation.state = await self._record(payment, mirror)
+        check_books(payment.channel_id, reservation.state.charged, reservation.state.mirror)
 
-    def _keep_fresh(self, payment: Payment, state: ChannelState) -> None:
+    async def _record(self, payment: Payment, mirror: Mirror) -> ChannelState:
+        """Writes down what the chain says of a channel.
+
+        A refund that was sent counts as gone until its nonce is used, whatever the chain says
+        meanwhile: its transaction may still come.
+        """
+        sent = await self._read(self.ledger.recall, _refund_name(payment))
+        held = _held(sent, mirror)
+        if held:
+            gone = min(mirror.balance, mirror.withdraw_amount + held)
+            mirror = msgspec.structs.replace(mirror, withdraw_amount=gone)
+        return await self._write(self.ledger.mirror, payment.channel_id, payment.config, mirror)
+
+    async def _keep_fresh(self, payment: Payment, reservation: Reservation) -> None:
         """Asks the chain again about a channel that was last looked at long ago.
 
-        The payment does not wait: a withdrawal takes at least 900 seconds, more than it takes to
-        see it. When the chain cannot be asked, payments go on up to the exposure cap.
+        The payment waits only if a withdrawal could have come and gone since then. When the chain
+        cannot be asked, payments go on within what was known, up to the exposure cap.
         """
-        age = time.time() - state.mirror.synced_at / 1000
-        channel_id = payment.channel_id
-        if self._chain is None or age < self.limits.sync_seconds or channel_id in self._refreshing:
+        age = _age(reservation.state)
+        if self._chain is None or age < self.limits.sync_seconds:
             return
-        self._refreshing.add(channel_id)
-        task = asyncio.get_running_loop().create_task(self._refresh(payment))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if age < payment.config.withdraw_delay - self.limits.sync_seconds:
+            self._look(payment)
+        else:
+            await self._see(payment, reservation)
 
-    async def _refresh(self, payment: Payment) -> None:
+    async def _see(self, payment: Payment, reservation: Reservation) -> None:
+        """Waits for a look at the chain; if it takes long or fails, things stay as they are."""
+        done, _ = await asyncio.wait({self._look(payment)}, timeout=self.limits.wait_seconds)
+        for task in done:
+            reservation.state = task.result() or reservation.state
+        check_books(payment.channel_id, reservation.state.charged, reservation.state.mirror)
+
+    def _look(self, payment: Payment) -> asyncio.Task[ChannelState | None]:
+        """A look at the chain, one at a time for each channel."""
+        channel_id = payment.channel_id
+        task = self._looking.get(channel_id)
+        if task is None:
+            task = self._looking[channel_id] = self._spawn(self._refresh(payment))
+            task.add_done_callback(lambda _: self._looking.pop(channel_id))
+        return task
+
+    async def _refresh(self, payment: Payment) -> ChannelState | None:
         assert self._chain is not None
         try:
             mirror = await self._on_chain(self._chain.mirror, payment.channel_id)
-            await self._write(self.ledger.mirror, payment.channel_id, payment.config, mirror)
+            return await self._record(payment, mirror)
         except FarthingError as error:
             self.counts["refresh_failed"] += 1
             log.warning("channel 0x%s could not be looked up: %s", payment.channel_id.hex(), error)
-        finally:
-            self._refreshing.discard(payment.channel_id)
+            return None
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Runs ``work`` to its end, whoever waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _on_chain(self, call: Callable[..., T], *arguments: object) -> T:
         loop = asyncio.get_running_loop()
@@ -525,6 +658,9 @@ class Paywall:
             asyncio.run_coroutine_threadsafe(self._write(call, value, *more), loop).result()
 
         return save
+
+    def _next_id(self) -> str:
+        return f"{self._run}-{next(self._numbers)}"
 
     async def _read(self, call: Callable[..., T], *arguments: object) -> T:
         if self.ledger.is_local:
@@ -546,7 +682,7 @@ class Paywall:
         )
 
     def _correct(
-        self, price: int, arrival: Arrival, channel_id: bytes, state: ChannelState
+        self, price: int, expected: int, arrival: Arrival, channel_id: bytes, state: ChannelState
     ) -> Reply:
         code = ErrorCode.CUMULATIVE_AMOUNT_MISMATCH
         self.counts[code] += 1
@@ -554,7 +690,7 @@ class Paywall:
             price,
             arrival.url(),
             error=code,
-            reason=f"the voucher must be for {state.charged + price}",
+            reason=f"the voucher must be for {expected}",
             state=(channel_id, state),
         )
 
@@ -583,10 +719,9 @@ class Paywall:
         """Waits for what is under way, and closes the ledger. May be called again."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        # A deposit whose request is gone still writes to the ledger through this loop.
-        await asyncio.to_thread(self._chain_threads.shutdown)
-        for pool in (self._ledger_thread, self._commit_thread):
-            pool.shutdown()
+        for pool in (self._chain_threads, self._ledger_thread, self._commit_thread):
+            # Not on the loop: a thread of the chain may be waiting for it.
+            await asyncio.to_thread(pool.shutdown)
         self.ledger.close()
 
 
@@ -603,7 +738,25 @@ def _request(rule: Rule, arrival: Arrival) -> Request:
 _NOTHING = Request("", "", b"", {}, {})
 
 
+def _age(state: ChannelState) -> float:
+    """Seconds since the chain was asked about a channel."""
+    return time.time() - state.mirror.synced_at / 1000
+
+
+def _refund_name(payment: Payment) -> str:
+    """Under which name the ledger remembers a refund that was sent: its nonce and amount."""
+    return f"refund 0x{payment.channel_id.hex()}"
+
+
+def _held(sent: str | None, mirror: Mirror) -> int:
+    """What of a refund that was sent may still leave the channel."""
+    if not sent:
+        return 0
+    nonce, amount = (int(part) for part in sent.split())
+    return amount if nonce == mirror.refund_nonce else 0
+
+
 def _target(arrival: Arrival) -> bytes:
     """Names what is asked for, so that an answer is only ever repeated for the same."""
-    text = f"{arrival.method}\0{arrival.path}\0".encode("utf-8", "surrogateescape")
+    text = f"{arrival.method}\0{arrival.path}\0".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text + arrival.query, digest_size=32).digest()

@@ -120,24 +120,24 @@ class Reservations:
         except TimeoutError:
             if turn.done():
                 return True
-            turn.cancel()
+            # Out of the line, so that it does not fill up with those who have gone.
+            waiting.remove(turn)
             return False
         except asyncio.CancelledError:
             # It may have been told that it is its turn, and then has to pass that on.
             if turn.done():
                 self._next(channel_id)
-            turn.cancel()
+            else:
+                waiting.remove(turn)
             raise
         return True
 
     def _next(self, channel_id: bytes) -> None:
         waiting = self._waiting[channel_id]
-        while waiting:
-            turn = waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        del self._waiting[channel_id]
+        if waiting:
+            waiting.popleft().set_result(None)
+        else:
+            del self._waiting[channel_id]
 
     async def _ask(self, channel_id: bytes, deadline: float) -> ChannelState | NotReserved:
         loop = asyncio.get_running_loop()
@@ -157,9 +157,17 @@ class Reservations:
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError:
-            # The ledger may still say yes to somebody who has gone.
-            asked.add_done_callback(lambda _: self._release.submit(channel_id))
+            asked.add_done_callback(partial(self._decline, channel_id))
             raise
+
+    def _decline(
+        self, channel_id: bytes, asked: asyncio.Future[ChannelState | NotReserved]
+    ) -> None:
+        """Gives back what the ledger reserved for somebody who has gone, and nothing else's."""
+        if asked.exception() is None and not isinstance(asked.result(), NotReserved):
+            self._release.submit(channel_id).add_done_callback(
+                lambda released: released.exception()
+            )
 
     def _release_all(self, channel_ids: Sequence[bytes]) -> list[None]:
         self._ledger.release(channel_ids)

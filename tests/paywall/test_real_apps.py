@@ -148,13 +148,14 @@ TARGETS = [
     b"/articles/%2e%2e/articles/x", b"/articles/%00", b"/articles/x%2fy", b"/articles/x;y",
     b"/articles/.", b"/articles/%2e", b"/v1/item", b"/v1/item%0a", b"/v1/item/", b"/v%31/item",
     b"/mounted/inner", b"/mounted//inner", b"/mounted/inner/", b"/mounted%2finner",
-    b"/mounted/inner%0a", b"/mounted/../mounted/inner", b"/api/paid", b"/api//paid", b"/api/api/paid",
-    b"/api/articles/x", b"/api/v1/item%0a", b"/api/mounted/inner", b"/api%2fpaid", b"/API/paid",
+    b"/mounted/inner%0a", b"/mounted/../mounted/inner", b"/api/paid", b"/api//paid",
+    b"/api/api/paid", b"/api/articles/x", b"/api/v1/item%0a", b"/api/mounted/inner",
+    b"/api%2fpaid", b"/API/paid",
     b"/files/dear.txt", b"/files/free/../dear.txt", b"/files/free/%2e%2e/dear.txt",
     b"/files/free/..%2fdear.txt", b"/files/free//../dear.txt", b"/files/./dear.txt",
     b"/files//dear.txt", b"/files/x/../dear.txt", b"/files/dear.txt/", b"/files/dear.txt%00",
-    b"/files/free%2f..%2fdear.txt", b"/Files/dear.txt", b"/open/../paid", b"/open/../files/dear.txt",
-    b"*", b"/",
+    b"/files/free%2f..%2fdear.txt", b"/Files/dear.txt", b"/open/../paid",
+    b"/open/../files/dear.txt", b"*", b"/",
 ]  # fmt: skip
 METHODS = [b"GET", b"HEAD", b"POST", b"get", b"OPTIONS", b"PUT", b"X"]
 

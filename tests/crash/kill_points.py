@@ -1,0 +1,156 @@
+"""Where a server can be told to die: between any two steps of a payment, by SIGKILL."""
+
+import inspect
+import os
+import signal
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import psycopg
+
+import farthing.paywall.paywall as steps
+from farthing.ledger import Ledger
+from farthing.ledger.sqlite import SqliteLedger
+from farthing.paywall.reservations import Reservations
+
+POINTS = (
+    "parsed",
+    "verified",
+    "reserved",
+    "handler begins",
+    "handler done",
+    "batch built",
+    "between statements",
+    "before commit",
+    "committed",
+    "answer half sent",
+    "answer sent",
+)
+# Only a SQLite ledger writes its log itself.
+DISK_POINTS = ("log written", "log synced", "log copied")
+# Pages after which the log is copied into the file, so that it happens often.
+LOG_PAGES = 16
+
+# Classes of advisory locks that triggers in the tables wait for; see `add_gates`.
+GATES = {"between statements": 1, "before commit": 2}
+_GATE_CLASS = 424_242
+
+
+class KillPoint:
+    """Kills its process when ``point`` is passed for the ``passes``-th time."""
+
+    def __init__(self, point: str | None, passes: int) -> None:
+        self._point = point
+        self._passes = passes
+        self._lock = threading.Lock()
+
+    @property
+    def is_of_disk(self) -> bool:
+        return self._point in DISK_POINTS
+
+    def reach(self, point: str) -> None:
+        """Says that the process is at ``point``, maybe for the last time."""
+        if self._is_last(point):
+            die()
+
+    def install(self, ledger: Ledger, url: str) -> None:
+        """Wraps the steps of a payment. Must come before the paywall is made."""
+        self._after(steps, "read_payment", "parsed")
+        self._after(steps.Paywall, "_check_signature", "verified")
+        self._after(Reservations, "take", "reserved")
+        if isinstance(ledger, SqliteLedger):
+            if self.is_of_disk:
+                ledger._writer.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+            # Called before each statement.
+            ledger._writer.exec_trace = self._statement
+        commit = ledger.commit
+
+        def committing(charges: Any) -> list[bool]:
+            self.reach("batch built")
+            for point, gate in GATES.items():
+                if not isinstance(ledger, SqliteLedger) and self._is_last(point):
+                    _die_at_gate(url, gate)
+            made = commit(charges)
+            self.reach("committed")
+            return made
+
+        ledger.commit = committing  # type: ignore[method-assign]
+
+    def _is_last(self, point: str) -> bool:
+        if point != self._point:
+            return False
+        with self._lock:
+            self._passes -= 1
+            return self._passes == 0
+
+    def _statement(self, cursor: object, statement: str, values: object) -> bool:
+        if statement.startswith("INSERT INTO charges"):
+            self.reach("between statements")
+        elif statement == "COMMIT":
+            self.reach("before commit")
+        return True
+
+    def _after(self, owner: Any, name: str, point: str) -> None:
+        step: Callable[..., Any] = getattr(owner, name)
+        if inspect.iscoroutinefunction(step):
+
+            @wraps(step)
+            async def taken(*values: Any, **named: Any) -> Any:
+                result = await step(*values, **named)
+                self.reach(point)
+                return result
+
+        else:
+
+            @wraps(step)
+            def taken(*values: Any, **named: Any) -> Any:
+                result = step(*values, **named)
+                self.reach(point)
+                return result
+
+        setattr(owner, name, taken)
+
+
+def die() -> None:
+    """Ends this process as `kill -9` does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def add_gates(url: str) -> None:
+    """Has every charge in a PostgreSQL ledger wait, in the transaction, while a gate is shut."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            f"""CREATE FUNCTION farthing.gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                PERFORM pg_advisory_xact_lock_shared({_GATE_CLASS}, TG_ARGV[0]::int);
+                RETURN NEW; END $$;
+            CREATE TRIGGER gate_in_statement BEFORE INSERT ON farthing.charges
+                FOR EACH ROW EXECUTE FUNCTION farthing.gate(1);
+            CREATE CONSTRAINT TRIGGER gate_at_commit AFTER INSERT ON farthing.charges
+                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION farthing.gate(2);"""
+        )
+
+
+def _die_at_gate(url: str, gate: int) -> None:
+    """Shuts a gate, and dies once the transaction waits there.
+
+    At the first the transaction ends with the process, as it does when the machine dies. At the
+    second the database goes on alone, and commits for a process that is no more.
+    """
+    guard = psycopg.connect(url, autocommit=True)
+    guard.execute("SELECT pg_advisory_lock(%s, %s)", (_GATE_CLASS, gate))
+
+    def watch() -> None:
+        waiting = None
+        while waiting is None:
+            waiting = guard.execute(
+                "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+                "AND classid = %s AND objid = %s LIMIT 1",
+                (_GATE_CLASS, gate),
+            ).fetchone()
+        if gate == GATES["between statements"]:
+            guard.execute("SELECT pg_terminate_backend(%s)", waiting)
+        die()
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -58,6 +58,10 @@ mutate: .venv/with-dev ## Mutate the contract and list the mutants no test kills
 fuzz-signatures: .venv/with-dev ## Python's accept rule against the contract, 100,000 signatures
 	@FUZZ_SIGNATURES=100000 .venv/bin/python -m pytest tests/contracts/test_accept_rule.py
 
+.PHONY: fuzz-headers
+fuzz-headers: .venv/with-dev ## The paywall against 1,000,000 payment headers
+	@FUZZ_HEADERS=1000000 .venv/bin/python -m pytest -rP tests/paywall/test_header_fuzz.py
+
 .PHONY: test-crash
 test-crash: .venv/with-dev ## Kill servers 800 times under load, fail their databases, compare the books
 	@.venv/bin/python -m pytest tests/crash

@@ -60,11 +60,15 @@ log = logging.getLogger("farthing.paywall")
 
 T = TypeVar("T")
 
-COMMIT_BATCH = 256
+# Charges of one transaction. More would share a sync of the disk that costs little by then, and
+# keep the first of them waiting.
+COMMIT_BATCH = 64
 # Calls of the chain that run at a time. A deposit holds one until it is confirmed.
 CHAIN_THREADS = 32
 # Seconds before the chain is asked once more about a channel that has no room for a payment.
 LOOK_AGAIN = 2.0
+# Seconds for which nobody waits for a chain that has not answered.
+BLIND = 5.0
 # The route of the charge of nothing that stands for a refund.
 REFUND_ROUTE = "refund"
 # After how long a part that does not answer is taken to be down.
@@ -215,6 +219,7 @@ class Paywall:
             ledger, self._ledger_thread, limits.wait_seconds, limits.hold_seconds
         )
         self._commits = Batcher(ledger.commit, self._commit_thread, COMMIT_BATCH)
+        self._blind_until = 0.0
         self._looking: dict[bytes, asyncio.Task[ChannelState | None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._run = secrets.token_hex(8)
@@ -345,7 +350,7 @@ class Paywall:
             check_room(payment, reservation.state, price, self.limits.exposure_cap)
         except PaymentRefused:
             # The chain may know of more: a deposit that somebody else sent, a redemption.
-            if self._chain is None or _age(reservation.state) < LOOK_AGAIN:
+            if self._is_blind() or _age(reservation.state) < LOOK_AGAIN:
                 raise
             await self._see(payment, reservation)
             check_room(payment, reservation.state, price, self.limits.exposure_cap)
@@ -606,7 +611,7 @@ class Paywall:
         cannot be asked, payments go on within what was known, up to the exposure cap.
         """
         age = _age(reservation.state)
-        if self._chain is None or age < self.limits.sync_seconds:
+        if age < self.limits.sync_seconds or self._is_blind():
             return
         if age < payment.config.withdraw_delay - self.limits.sync_seconds:
             self._look(payment)
@@ -615,10 +620,15 @@ class Paywall:
 
     async def _see(self, payment: Payment, reservation: Reservation) -> None:
         """Waits for a look at the chain; if it takes long or fails, things stay as they are."""
-        done, _ = await asyncio.wait({self._look(payment)}, timeout=self.limits.wait_seconds)
+        done, late = await asyncio.wait({self._look(payment)}, timeout=self.limits.wait_seconds)
         for task in done:
             reservation.state = task.result() or reservation.state
+        if late:
+            self._blind_until = time.monotonic() + BLIND
         check_books(payment.channel_id, reservation.state.charged, reservation.state.mirror)
+
+    def _is_blind(self) -> bool:
+        return self._chain is None or time.monotonic() < self._blind_until
 
     def _look(self, payment: Payment) -> asyncio.Task[ChannelState | None]:
         """A look at the chain, one at a time for each channel."""
@@ -635,6 +645,7 @@ class Paywall:
             mirror = await self._on_chain(self._chain.mirror, payment.channel_id)
             return await self._record(payment, mirror)
         except FarthingError as error:
+            self._blind_until = time.monotonic() + BLIND
             self.counts["refresh_failed"] += 1
             log.warning("channel 0x%s could not be looked up: %s", payment.channel_id.hex(), error)
             return None

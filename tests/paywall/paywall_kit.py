@@ -45,11 +45,11 @@ CHEAP, DEAR = 100, 1_000
 _runner = asyncio.Runner()
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Runs to the end, or fails: nothing here takes long."""
+def run(work: Coroutine[Any, Any, T], seconds: float | None = 60) -> T:
+    """Runs to the end, or fails: what hangs is not waited for longer."""
 
     async def bounded() -> T:
-        return await asyncio.wait_for(work, 60)
+        return await asyncio.wait_for(work, seconds)
 
     return _runner.run(bounded())
 
@@ -195,7 +195,6 @@ class Got:
 
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
-NEVER_PAID = Got(0, [], b"")
 
 
 def http_scope(path: str, *, method: str = "GET", headers: Headers = (), query: bytes = b"") -> Any:

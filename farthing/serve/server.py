@@ -95,7 +95,7 @@ def serve(
         log_to_stderr()
         paywall = open_paywall(settings, ask=ask)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(application, paywall, readers, operators, grace))
+            runner.run(run(application, paywall, readers, operators, grace))
 
 
 def load_app(name: str) -> App:
@@ -126,9 +126,10 @@ def load_app(name: str) -> App:
     return found
 
 
-async def _run(
+async def run(
     app: App, paywall: Paywall, readers: socket.socket, operators: socket.socket, grace: int
 ) -> None:
+    """Serves on two listening sockets until a signal, and closes the paywall; see `serve`."""
     metrics = Metrics(paywall)
     paywall.on_charge = _observer(metrics)
     server = _Server(_config(PaywallMiddleware(app, paywall), grace, lifespan="auto"))

@@ -130,6 +130,15 @@ def test_open_paywall__again_with_the_same_settings(folder: Path, opened: list[P
     assert opened[0].ledger.totals().channels == 0
 
 
+def test_open_paywall__with_a_ledger_in_postgresql(folder: Path, postgres_url: str) -> None:
+    path = edit(folder, r"^ledger = .*", f'ledger = "{postgres_url}"')
+    open_paywall(path).ledger.close()
+    edit(folder, r"^receiver = .*", f'receiver = "{STRANGER.address}"')
+    said = refusal(path)
+    assert said.startswith(f"{path}: ledger: it is that of receiver {RECEIVER.address}, ")
+    assert postgres_url not in said
+
+
 def test_open_paywall__warns_of_a_key_without_coins(
     folder: Path, opened: list[Paywall], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from farthing.ledger import open_ledger
+from farthing.ledger import LedgerUnavailable, open_ledger
+from farthing.paywall import open_paywall
+from farthing.serve.server import Address, run
 from tests.escrow_world import PAYER, RECEIVER, World
 from tests.paywall.site import PASSWORD, Reader, site_text, write_keystore
 from tests.serve.running import Running, command, running
@@ -195,8 +199,32 @@ def test_serve__an_app_without_a_lifespan(folder: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         assert server.end() == 0
         assert server.lines[-1]["message"] == "stopped"
-        # A closed ledger has folded its log into the file.
-        assert not (folder / "books.db-wal").exists()
+
+
+def test_run__closes_the_paywall_of_an_app_without_a_lifespan(folder: Path) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise ValueError(scope["type"])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    def ask_and_stop(port: int) -> int:
+        status = httpx.get(f"http://127.0.0.1:{port}/").status_code
+        os.kill(os.getpid(), signal.SIGTERM)
+        return status
+
+    paywall = open_paywall(folder / "farthing.toml")
+    address = Address("127.0.0.1", 0, "--port")
+    with (
+        address.listen() as readers,
+        address.listen() as operators,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        asked = thread.submit(ask_and_stop, readers.getsockname()[1])
+        asyncio.run(run(app, paywall, readers, operators, 30))
+    assert asked.result() == 204
+    with pytest.raises(LedgerUnavailable):
+        paywall.ledger.totals()
 
 
 def test_serve__an_app_that_does_not_start(folder: Path) -> None:

@@ -63,6 +63,8 @@ T = TypeVar("T")
 # Charges of one transaction. More would share a sync of the disk that costs little by then, and
 # keep the first of them waiting.
 COMMIT_BATCH = 64
+# Seconds between two looks for answers that are kept long enough.
+FORGET_SECONDS = 1
 # Calls of the chain that run at a time. A deposit holds one until it is confirmed.
 CHAIN_THREADS = 32
 # Seconds before the chain is asked once more about a channel that has no room for a payment.
@@ -222,6 +224,7 @@ class Paywall:
         self._blind_until = 0.0
         self._looking: dict[bytes, asyncio.Task[ChannelState | None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._forgot_at = 0
         self._run = secrets.token_hex(8)
         self._numbers = count(1)
 
@@ -441,6 +444,9 @@ class Paywall:
             )
             return json_reply(402, {"error": busy.code, "reason": busy.reason}, _SOON)
         self.counts["paid"] += 1
+        if now - self._forgot_at >= FORGET_SECONDS:
+            self._forgot_at = now
+            self._spawn(self._forget(now))
         if self.on_charge is not None:
             done = time.perf_counter()
             self.on_charge(
@@ -456,6 +462,14 @@ class Paywall:
                 )
             )
         return Reply(status, sent, body or b"")
+
+    async def _forget(self, now: int) -> None:
+        """Removes answers that are kept long enough, a few at a time."""
+        try:
+            await self._write(self.ledger.forget_answers, now)
+        except LedgerUnavailable as error:
+            # They are removed the next time.
+            log.warning("%s", error)
 
     def cancel(self, admission: Admission) -> list[tuple[bytes, bytes]]:
         """Ends an admission without a charge: the handler failed, or its client is gone.

@@ -1,5 +1,6 @@
 """Vouchers that are taken: what is charged, told and kept."""
 
+import asyncio
 import time
 
 import pytest
@@ -224,6 +225,21 @@ def test_repeat__after_the_answer_expired__corrected_and_no_charge(open_shop: Op
     got = run(shop.get("/cheap", header))
     assert (got.status, got.error) == (402, "cumulative_amount_mismatch")
     assert (shop.served, shop.charged(PAYER)) == (1, CHEAP)
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(-1, 0), (600, 1)])
+def test_answers__that_expired__are_removed_with_the_next_charge(
+    open_shop: OpenShop, seconds: int, left: int
+) -> None:
+    shop = open_shop(limits=Limits(answer_seconds=seconds))
+    shop.open_channel(PAYER)
+
+    async def pay() -> None:
+        assert (await shop.get("/cheap", PAYER.header(CHEAP))).status == 200
+        await asyncio.gather(*shop.paywall._tasks)
+
+    run(pay())
+    assert shop.ledger.forget_answers(now=2**40) == left
 
 
 def test_repeat__of_an_answer_too_long_to_keep__corrected_and_no_charge(

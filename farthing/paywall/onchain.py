@@ -300,8 +300,17 @@ class OnChain:
         plan = self._settlement.plan_refund(
             self._authorizer, payment.config, amount, mirror.refund_nonce, claims
         )
+        is_held = False
+
+        def hold_once(_: Signed) -> None:
+            # Only once: holding moves the channel on, and the second time would find it moved.
+            nonlocal is_held
+            if not is_held:
+                hold(mirror, amount)
+                is_held = True
+
         try:
-            signed = self._send(plan, lambda _: hold(mirror, amount))
+            signed = self._send(plan, hold_once)
             receipt = self._sender.confirm(signed)
         except (ContractReverted, TransactionRefused) as error:
             raise PaymentRefused(ErrorCode.REFUND_TRANSACTION_FAILED, str(error)) from error

@@ -54,11 +54,11 @@ class Scale:
     unpaid_s: float
     few_channels: int
     many_channels: int
+    memory_requests: int
 
 
-FULL = Scale(3, 60_000, 5_000, 30_000, 5, 2, 10_000, 1_000_000)
-QUICK = Scale(1, 10_000, 1_500, 5_000, 2, 1, 1_000, 20_000)
-MEMORY_REQUESTS = 1_000_000
+FULL = Scale(3, 40_000, 4_000, 20_000, 5, 2, 10_000, 1_000_000, 1_000_000)
+QUICK = Scale(1, 10_000, 1_500, 5_000, 2, 1, 1_000, 20_000, 50_000)
 
 
 def unpaid(scale: Scale) -> dict[str, float]:
@@ -175,9 +175,9 @@ def growth(scale: Scale) -> dict[str, Any]:
     }
 
 
-def memory() -> dict[str, Any]:
-    """The server's memory over a million requests, at every tenth of the time."""
-    run = show("a million requests", paid(Sqlite(), MEMORY_REQUESTS, channels=10_000))
+def memory(scale: Scale) -> dict[str, Any]:
+    """The server's memory over a million requests, at every tenth of the time, in MiB."""
+    run = show("a million requests", paid(Sqlite(), scale.memory_requests, channels=10_000))
     noted = run.memory_mib
     tenths = [noted[min(len(noted) * tenth // 10, len(noted) - 1)] for tenth in range(11)]
     return {"memory_requests": run.responses_200, "memory_mib": tenths}
@@ -229,7 +229,7 @@ def main() -> None:
     result |= postgres(scale)
     result |= growth(scale)
     if options.memory:
-        result |= memory()
+        result |= memory(scale)
     result["conditions"] = {
         "scale": "quick" if options.quick else "full",
         "requests": scale.requests,

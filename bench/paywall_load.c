@@ -153,6 +153,8 @@ int main(int count, char **arguments) {
         c->socket = socket(AF_INET, SOCK_STREAM, 0);
         if (connect(c->socket, (struct sockaddr *)&server, sizeof server) < 0) fail_with_errno("connect");
         setsockopt(c->socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+        /* Workers that share a port each take what has queued up: one by one, all get some. */
+        usleep(2000);
         if (epoll_ctl(poll, EPOLL_CTL_ADD, c->socket, &event) < 0) fail_with_errno("epoll_ctl");
     }
 

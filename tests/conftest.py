@@ -62,11 +62,17 @@ def postgres_cluster() -> Iterator[Cluster]:
         yield server
 
 
-@pytest.fixture
-def postgres_url(postgres_cluster: Cluster) -> Iterator[str]:
-    """A new, empty PostgreSQL database."""
+@pytest.fixture(scope="session")
+def postgres_database(postgres_cluster: Cluster) -> Iterator[str]:
     with postgres_cluster.database() as url:
         yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_cluster: Cluster, postgres_database: str) -> Iterator[str]:
+    """An empty PostgreSQL database; tests use it one after another."""
+    yield postgres_database
+    postgres_cluster.empty(postgres_database)
 
 
 def rpc(w3: Web3, method: str, *arguments: Any) -> Any:

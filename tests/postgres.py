@@ -62,6 +62,7 @@ class Cluster:
             "port": self.port,
             "unix_socket_directories": folder,
             "fsync": "on" if durable else "off",
+            "shared_buffers": "16MB",
             # Hashing passwords thousands of times protects nothing here.
             "scram_iterations": 1,
         }
@@ -96,6 +97,16 @@ class Cluster:
         self._administer("CREATE DATABASE {}", name)
         yield self.url(name, tcp=tcp)
         self._administer("DROP DATABASE {} WITH (FORCE)", name)
+
+    def empty(self, url: str) -> None:
+        """Makes a database as good as new, much faster than a new one is made."""
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            connection.execute("DROP SCHEMA IF EXISTS farthing, public CASCADE")
+            connection.execute("CREATE SCHEMA public")
 
     def url(self, database: str, *, tcp: bool = False) -> str:
         """The URL of a database."""

@@ -15,13 +15,17 @@ TIMEOUT_SECONDS = 30
 class NodeUnreachable(FarthingError):
     """Nothing that speaks JSON-RPC answers at the URL.
 
+    The sentence shows its host only: providers have their customers put a key into the rest.
+
     Attributes:
         url: The node's address, as given.
     """
 
     def __init__(self, url: str, reason: str) -> None:
         self.url = url
-        super().__init__(f"no node answers at {url} ({reason}): check the URL and that it runs.")
+        super().__init__(
+            f"no node answers at {_shown(url)} ({reason}): check the URL and that it runs."
+        )
 
 
 class WrongChain(FarthingError):
@@ -68,6 +72,14 @@ def connect(url: str, *, chain_id: int | None = None) -> Web3:
     if chain_id is not None and found != chain_id:
         raise WrongChain(chain_id, found)
     return w3
+
+
+def _shown(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    host = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
+    return f"{scheme}://{host}"
 
 
 class _NodeProvider(HTTPProvider):

@@ -119,7 +119,7 @@ class Charge(Struct, frozen=True):
     """A charge as it was made; it never changes.
 
     Attributes:
-        id: Counts all charges of the ledger, from 1, later ones higher.
+        id: Numbers all charges of the ledger, from 1, later ones higher; there may be gaps.
         previous: Id of the channel's charge before; 0 for its first.
         total: The channel's running total with this charge.
     """

@@ -76,7 +76,6 @@ class SqliteLedger(Ledger):
         answers: list[ChannelState | NotReserved] = []
         try:
             with self._failing:
-                self._check_file()
                 answers.extend(self._reserve(channel_id) for channel_id in channel_ids)
         except BaseException:
             done = zip(channel_ids, answers, strict=False)

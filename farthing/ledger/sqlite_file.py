@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,8 +15,8 @@ import apsw
 from farthing.ledger.errors import LedgerUnavailable, LedgerUnusable
 from farthing.ledger.sqlite_schema import is_current, migrate
 
-# How long a writer waits for another process's commit, in milliseconds.
-BUSY_MS = 5_000
+# How often a writer asks whether another process's commit is done, a millisecond apart.
+BUSY_TRIES = 5_000
 CACHE_KIB = 65_536
 # Pages the log may hold before they are copied into the file; see docs/performance.md.
 CHECKPOINT_PAGES = 16_000
@@ -42,7 +43,7 @@ def _open_alone(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     connection = apsw.Connection(str(path))
     try:
-        connection.set_busy_timeout(BUSY_MS)
+        connection.set_busy_handler(_wait)
         if connection.readonly("main"):
             raise LedgerUnusable(str(path), "it is read-only: make it writable")
         if not is_current(connection, str(path)):
@@ -74,10 +75,10 @@ def connect(path: Path) -> apsw.Connection:
         apsw.Error: It cannot be opened.
     """
     connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(BUSY_MS)
+    connection.set_busy_handler(_wait)
     # FULL syncs the log at every commit: what is committed survives a loss of power.
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    connection.set_wal_hook(_checkpoint)
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
 
@@ -90,6 +91,26 @@ def file_id(path: Path) -> tuple[int, int]:
     """
     found = path.stat()
     return found.st_dev, found.st_ino
+
+
+def _checkpoint(connection: apsw.Connection, database: str, pages: int) -> int:
+    """Called after a commit with the pages that the log has now."""
+    if pages >= CHECKPOINT_PAGES:
+        # As a rule without waiting for anybody. Where others write all the time the log never comes
+        # to its end that way, and grows: then they wait once.
+        waits = pages >= 4 * CHECKPOINT_PAGES
+        mode = apsw.SQLITE_CHECKPOINT_RESTART if waits else apsw.SQLITE_CHECKPOINT_PASSIVE
+        # The commit is durable in the log, and the next one tries again.
+        with suppress(apsw.Error):
+            connection.wal_checkpoint(database, mode)
+    return apsw.SQLITE_OK
+
+
+def _wait(tries: int) -> bool:
+    # SQLite's own handler waits longer and longer: who has waited long never gets its turn from
+    # processes that have just come.
+    time.sleep(0.001)
+    return tries < BUSY_TRIES
 
 
 @contextmanager

@@ -9,6 +9,9 @@ from typing import Generic, TypeAlias, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# A request that is read in one turn of the loop asks in the next.
+QUIET_TURNS = 2
+
 _Asked: TypeAlias = tuple[Item, asyncio.Future[Result], Callable[[], None] | None]
 
 
@@ -46,15 +49,23 @@ class Batcher(Generic[Item, Result]):
         self._waiting.append((item, future, afterwards))
         if not self._is_busy:
             self._is_busy = True
-            # At the end of this turn of the loop, so that all that are ready now go together.
-            loop.call_soon(self._start, loop)
+            self._gather(loop, 0, 0)
         return future
+
+    def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, quiet: int) -> None:
+        """Starts a batch once the loop has nothing more that is ready for it.
+
+        That is no wait for a timer: a request alone goes two turns of an idle loop later.
+        """
+        waiting = len(self._waiting)
+        quiet = quiet + 1 if waiting == seen else 0
+        if quiet == QUIET_TURNS or waiting >= self._limit:
+            self._start(loop)
+        else:
+            loop.call_soon(self._gather, loop, waiting, quiet)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
-        if not batch:
-            self._is_busy = False
-            return
         self._executor.submit(self._run, loop, batch)
 
     def _run(self, loop: asyncio.AbstractEventLoop, batch: list[_Asked[Item, Result]]) -> None:
@@ -82,4 +93,7 @@ class Batcher(Generic[Item, Result]):
                 future.set_exception(failure)
             else:
                 future.set_result(results[position])
-        self._start(loop)
+        if self._waiting:
+            self._gather(loop, 0, 0)
+        else:
+            self._is_busy = False

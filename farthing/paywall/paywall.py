@@ -60,7 +60,9 @@ log = logging.getLogger("farthing.paywall")
 
 T = TypeVar("T")
 
-COMMIT_BATCH = 256
+# Charges of one transaction. More would share a sync of the disk that costs little by then, and
+# keep the first of them waiting.
+COMMIT_BATCH = 64
 # Calls of the chain that run at a time. A deposit holds one until it is confirmed.
 CHAIN_THREADS = 32
 # Seconds before the chain is asked once more about a channel that has no room for a payment.

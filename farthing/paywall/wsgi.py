@@ -236,7 +236,9 @@ def _close(answer: Iterable[bytes]) -> None:
 
 def _send(reply: Reply, method: str, start_response: StartResponse) -> Sequence[bytes]:
     headers = _native(reply.headers)
-    if not any(name == "content-length" for name, _ in headers):
+    # These have no body, and no length of one.
+    is_bare = reply.status in (204, 304)
+    if not is_bare and not any(name == "content-length" for name, _ in headers):
         headers.append(("content-length", str(len(reply.body))))
     phrase = ""
     with suppress(ValueError):

@@ -38,7 +38,9 @@ class Voucher(TypedMessage):
         values.uint128("max_claimable_amount", self.max_claimable_amount)
 
     def struct_hash(self) -> bytes:
-        return VOUCHER.hash(self.channel_id, self.max_claimable_amount)
+        # Both are words already; every payment comes by here.
+        ceiling = self.max_claimable_amount.to_bytes(32, "big")
+        return keccak(VOUCHER.type_hash + self.channel_id + ceiling)
 
 
 @dataclass(frozen=True)

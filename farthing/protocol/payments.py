@@ -6,13 +6,13 @@ writes what is read here. Source: x402's ``scheme_batch_settlement_evm.md``.
 
 from __future__ import annotations
 
-import binascii
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
 import msgspec
+import pybase64
 
 from farthing.protocol import values
 from farthing.protocol.channel import ChannelConfig
@@ -286,7 +286,7 @@ def read_payment(header: bytes) -> Payment:
             ErrorCode.VOUCHER_PAYLOAD, f"the payment header is longer than {MAX_HEADER} bytes"
         )
     try:
-        text = binascii.a2b_base64(header, strict_mode=True)
+        text = pybase64.b64decode(header, validate=True)
     except ValueError:
         raise PaymentRefused(
             ErrorCode.VOUCHER_PAYLOAD, "the payment header is not base64"
@@ -404,4 +404,4 @@ def _deposit_wish(payload: _DepositPayload) -> DepositWish:
 
 def write_header(message: Any) -> bytes:
     """A message as a header carries it: base64 of compact JSON."""
-    return binascii.b2a_base64(msgspec.json.encode(message), newline=False)
+    return pybase64.b64encode(msgspec.json.encode(message))

@@ -137,7 +137,7 @@ async def _run(
     admin = _Server(_config(Admin(paywall, metrics, load), 1, lifespan="off"))
     loop = asyncio.get_running_loop()
     for number in STOPPING:
-        loop.add_signal_handler(number, server.handle_exit, number, None)
+        loop.add_signal_handler(number, server.stop, number)
     watched = loop.create_task(admin.serve([operators]))
     addresses = {"at": _shown(readers), "admin": _shown(operators)}
     server.on_started = lambda: log.info("serving", extra={"fields": addresses})
@@ -179,6 +179,11 @@ class _Server(uvicorn.Server):
     """One of two in a process: signals are handled for both of them, in one place."""
 
     on_started: Callable[[], None] | None = None
+
+    def stop(self, number: int) -> None:
+        """Ends what is under way; a second Ctrl-C waits for nothing more."""
+        log.info("stopping")
+        self.handle_exit(number, None)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

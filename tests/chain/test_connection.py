@@ -42,6 +42,14 @@ def test_connect__nobody_listens() -> None:
     )
 
 
+def test_node_unreachable__shows_no_key_of_a_provider() -> None:
+    error = NodeUnreachable("https://me:secret@node.example:8545/v3/secret?key=secret", "Timeout")
+    assert str(error) == (
+        "no node answers at https://node.example:8545 (Timeout): check the URL and that it runs."
+    )
+    assert "secret" in error.url
+
+
 def test_connect__the_node_hangs_up() -> None:
     with stub_node(lambda _: None) as url, pytest.raises(NodeUnreachable):
         connect(url)
@@ -88,7 +96,8 @@ def test_connect__not_an_http_url(url: str) -> None:
 def test_connect__malformed_url(url: str) -> None:
     with pytest.raises(NodeUnreachable) as caught:
         connect(url)
-    assert f"{url} (InvalidURL)" in str(caught.value)
+    assert " (InvalidURL)" in str(caught.value)
+    assert caught.value.url == url
 
 
 def test_request__node_gone_after_it_was_connected() -> None:

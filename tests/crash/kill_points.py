@@ -4,6 +4,7 @@ import inspect
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -28,6 +29,8 @@ POINTS = (
     "answer half sent",
     "answer sent",
 )
+# Seconds after which somebody who waits gives up.
+PATIENCE = 30
 # Only a SQLite ledger writes its log itself.
 DISK_POINTS = ("log written", "log synced", "log copied")
 # Pages after which the log is copied into the file, so that it happens often.
@@ -132,6 +135,35 @@ def add_gates(url: str) -> None:
         )
 
 
+def shut(guard: psycopg.Connection, gate: int) -> None:
+    """Shuts a gate until ``guard`` opens it or is gone."""
+    guard.execute("SELECT pg_advisory_lock(%s, %s)", (_GATE_CLASS, gate))
+
+
+def open_again(guard: psycopg.Connection, gate: int) -> None:
+    """Opens a gate that ``guard`` has shut."""
+    guard.execute("SELECT pg_advisory_unlock(%s, %s)", (_GATE_CLASS, gate))
+
+
+def wait_at_gate(guard: psycopg.Connection, gate: int) -> int:
+    """Waits until a transaction waits at a gate; the process id of its session."""
+    return wait_for_lock(
+        guard, f"locktype = 'advisory' AND classid = {_GATE_CLASS} AND objid = {gate}"
+    )
+
+
+def wait_for_lock(guard: psycopg.Connection, which: str) -> int:
+    """Waits until some session waits for such a lock; its process id."""
+    waiting = None
+    until = time.monotonic() + PATIENCE
+    while waiting is None:
+        assert time.monotonic() < until, f"nobody waits for {which}"
+        waiting = guard.execute(
+            f"SELECT pid FROM pg_locks WHERE NOT granted AND {which} LIMIT 1"
+        ).fetchone()
+    return int(waiting[0])
+
+
 def _die_at_gate(url: str, gate: int) -> None:
     """Shuts a gate, and dies once the transaction waits there.
 
@@ -139,18 +171,12 @@ def _die_at_gate(url: str, gate: int) -> None:
     second the database goes on alone, and commits for a process that is no more.
     """
     guard = psycopg.connect(url, autocommit=True)
-    guard.execute("SELECT pg_advisory_lock(%s, %s)", (_GATE_CLASS, gate))
+    shut(guard, gate)
 
     def watch() -> None:
-        waiting = None
-        while waiting is None:
-            waiting = guard.execute(
-                "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
-                "AND classid = %s AND objid = %s LIMIT 1",
-                (_GATE_CLASS, gate),
-            ).fetchone()
+        session = wait_at_gate(guard, gate)
         if gate == GATES["between statements"]:
-            guard.execute("SELECT pg_terminate_backend(%s)", waiting)
+            guard.execute("SELECT pg_terminate_backend(%s)", (session,))
         die()
 
     threading.Thread(target=watch, daemon=True).start()

@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 
 from farthing.ledger import open_ledger
 from tests.crash.books import check, compare
-from tests.crash.kill_points import DISK_POINTS, POINTS, add_gates
+from tests.crash.kill_points import DISK_POINTS, PATIENCE, POINTS, add_gates
 from tests.crash.payers import Payer
-from tests.crash.servers import PATIENCE, Slot, slots
+from tests.crash.servers import Slot, slots
 from tests.crash.shop import Order
 
 RANDOM = "random"

@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 
 from farthing.ledger import Ledger, open_ledger
 from tests.crash.books import check
+from tests.crash.kill_points import PATIENCE
 from tests.crash.payers import Payer
-from tests.crash.servers import PATIENCE, Slot, slots
+from tests.crash.servers import Slot, slots
 from tests.crash.shop import Order
 
 

@@ -11,7 +11,7 @@ from eth_account import Account
 
 from farthing.ledger import Ledger, Mirror
 from farthing.protocol import ChannelConfig, Voucher, sign
-from tests.crash.servers import PATIENCE
+from tests.crash.kill_points import PATIENCE
 from tests.crash.shop import DOMAIN, PRICES, TERMS
 
 BALANCE = 10**12

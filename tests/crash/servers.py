@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 
+from tests.crash.kill_points import PATIENCE
 from tests.crash.shop import Order, serve
 
 BACKLOG = 512
-# Seconds after which a test that waits for a server gives up.
-PATIENCE = 30
 
 _context = get_context("forkserver")
 _context.set_forkserver_preload(["tests.crash.shop"])
@@ -48,15 +47,27 @@ class Slot:
         """Ends the server as `kill -9` does."""
         os.kill(self.pid, signal.SIGKILL)
 
+    def terminate(self) -> None:
+        """Asks the server to end, as a service manager does, and waits until it has.
+
+        Raises:
+            AssertionError: It has not within `PATIENCE`, or ended in another way.
+        """
+        os.kill(self.pid, signal.SIGTERM)
+        self._wait_for_end(signal.SIGTERM)
+
     def wait_for_death(self) -> None:
         """Waits until the server was killed.
 
         Raises:
             AssertionError: It was not within `PATIENCE`, or it ended by itself.
         """
+        self._wait_for_end(signal.SIGKILL)
+
+    def _wait_for_end(self, by: signal.Signals) -> None:
         assert self._server is not None
         self._server.join(PATIENCE)
-        assert self._server.exitcode == -signal.SIGKILL, f"ended with {self._server.exitcode}"
+        assert self._server.exitcode == -by, f"ended with {self._server.exitcode}"
 
     def ask(self, path: str) -> bytes:
         """The answer to a request that costs nothing."""

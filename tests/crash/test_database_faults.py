@@ -126,3 +126,52 @@ def test_postgresql__server_crashes_and_comes_back_under_load(postgres_cluster: 
                 postgres_cluster.start()
             load.until_answers(50)
         shop.settle()
+
+
+def test_postgresql__tables_are_locked_and_free_again(postgres_cluster: Cluster) -> None:
+    with postgres_cluster.database() as url, market(url) as shop:
+        with shop.load() as load, psycopg.connect(url) as administrator:
+            load.until_answers(50)
+            # Until the transaction ends.
+            administrator.execute("LOCK TABLE farthing.channels IN ACCESS EXCLUSIVE MODE")
+            load.until_refusals(1)
+            administrator.rollback()
+            load.until_answers(50)
+        shop.settle()
+
+
+def test_postgresql__connections_are_not_let_in_and_then_are(postgres_cluster: Cluster) -> None:
+    with postgres_cluster.database() as url, market(url) as shop:
+        name = url.rpartition("/")[2]
+        with (
+            shop.load() as load,
+            psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as administrator,
+        ):
+            load.until_answers(50)
+            administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            administrator.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+            )
+            load.until_each_is_refused()
+            administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            load.until_answers(50)
+        shop.settle()
+
+
+def test_postgresql__disk_is_full_and_then_is_not(postgres_cluster: Cluster) -> None:
+    with postgres_cluster.database() as url, market(url, servers=2) as shop:
+        with shop.load() as load, psycopg.connect(url, autocommit=True) as administrator:
+            load.until_answers(50)
+            # The error that the database gives then, in the middle of the transaction.
+            administrator.execute(
+                "CREATE FUNCTION farthing.disk() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE disk_full; END $$"
+            )
+            administrator.execute(
+                "CREATE TRIGGER disk BEFORE INSERT ON farthing.answers "
+                "FOR EACH ROW EXECUTE FUNCTION farthing.disk()"
+            )
+            load.until_refusals(50)
+            administrator.execute("DROP TRIGGER disk ON farthing.answers")
+            load.until_answers(50)
+        shop.settle()

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.crash.books import charges_of
+from tests.crash.kill_points import PATIENCE
 from tests.crash.market import Market, market
 from tests.crash.payers import Request
-from tests.crash.servers import PATIENCE
 
 PROCESSES = 4
 COPIES = 100
@@ -17,7 +17,7 @@ COPIES = 100
 
 @pytest.mark.parametrize("manner", ["", "-slow"])
 def test_same_request__100_at_once_over_4_processes(ledger_url: str, manner: str) -> None:
-    with market(ledger_url, servers=PROCESSES, payers=3) as shop:
+    with market(ledger_url, servers=PROCESSES, payers=3, wait_seconds=30) as shop:
         for number, payer in enumerate(shop.payers):
             request = payer.next_request(manner)
             answers = _send_at_once(shop, request)

@@ -1,4 +1,4 @@
-"""A server that ends while it commits."""
+"""Servers that are asked to end while they are at work."""
 
 import asyncio
 import threading
@@ -8,8 +8,21 @@ from farthing.ledger import open_ledger
 from farthing.paywall import PaywallMiddleware
 from farthing.paywall.asgi import Message, Receive, Scope, Send
 from tests.crash.books import charges_of
+from tests.crash.market import market
 from tests.crash.payers import Payer
 from tests.crash.shop import Order, paywall_on
+
+
+def test_terminate__under_load_loses_nothing(ledger_url: str) -> None:
+    with market(ledger_url, servers=2) as shop:
+        with shop.load() as load:
+            for _ in range(5):
+                load.until_answers(20)
+                shop.places[0].terminate()
+                shop.places[0].start(shop.order)
+        shop.settle()
+        # Every handler that had begun was charged and its answer kept: none ran again.
+        assert len(shop.served) == shop.answers
 
 
 def test_close__answers_what_it_charged(ledger_url: str) -> None:

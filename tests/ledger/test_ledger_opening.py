@@ -226,21 +226,25 @@ def test_open_postgresql__beside_other_tables(postgres_url: str) -> None:
     ledger.close()
 
 
-def test_open_postgresql__commits_are_durable_whatever_is_configured(postgres_url: str) -> None:
-    with psycopg.connect(postgres_url, autocommit=True) as administrator:
-        name = administrator.info.dbname
-        administrator.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
-        administrator.execute(
-            f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"
-        )
-        administrator.execute(f"ALTER DATABASE {name} SET search_path = nowhere")
-    ledger = open_ledger(postgres_url)
-    pay(ledger, known(ledger, 1))
-    for link in (ledger._link, ledger._commits):  # type: ignore[attr-defined]
-        with link.session() as connection:
-            for setting, value in (
-                ("synchronous_commit", "on"),
-                ("default_transaction_isolation", "read committed"),
+def test_open_postgresql__commits_are_durable_whatever_is_configured(
+    postgres_cluster: Cluster,
+) -> None:
+    with postgres_cluster.database() as url:
+        with psycopg.connect(url, autocommit=True) as administrator:
+            name = administrator.info.dbname
+            for setting in (
+                "synchronous_commit = off",
+                "default_transaction_isolation = 'serializable'",
+                "search_path = nowhere",
             ):
-                assert connection.execute(f"SHOW {setting}").fetchone() == (value,)
-    ledger.close()
+                administrator.execute(f"ALTER DATABASE {name} SET {setting}")
+        ledger = open_ledger(url)
+        pay(ledger, known(ledger, 1))
+        for link in (ledger._link, ledger._commits):  # type: ignore[attr-defined]
+            with link.session() as connection:
+                for setting, value in (
+                    ("synchronous_commit", "on"),
+                    ("default_transaction_isolation", "read committed"),
+                ):
+                    assert connection.execute(f"SHOW {setting}").fetchone() == (value,)
+        ledger.close()

@@ -170,6 +170,14 @@ def test_wsgi__paid(site: Site) -> None:
     assert site.app.closed == 1
 
 
+def test_wsgi__an_answer_without_a_body_has_no_length(site: Site) -> None:
+    site.app.handle = lambda environ, start_response: (start_response("204 No Content", []), [])[1]
+    answer = site.pay("/articles/one")
+    assert (answer.status, answer.body) == ("204 No Content", b"")
+    assert "content-length" not in answer.headers
+    assert site.charged == [2_000]
+
+
 def test_wsgi__the_same_payment_again(site: Site) -> None:
     header = site.payment("/articles/one")
     first, second = site.get("/articles/one", header), site.get("/articles/one", header)

@@ -14,9 +14,6 @@ APP = '''\
 import asyncio
 import os
 
-opened = asyncio.Event()
-
-
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         while True:
@@ -32,6 +29,9 @@ async def app(scope, receive, send):
         await asyncio.get_running_loop().run_in_executor(
             None, os.read, int(os.environ["GO_ON"]), 1
         )
+    elif scope["path"].startswith("/articles/forever"):
+        os.write(int(os.environ["REACHED"]), b"x")
+        await asyncio.Event().wait()
     elif scope["path"].startswith("/articles/broken"):
         status = 500
     headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]

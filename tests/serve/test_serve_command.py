@@ -135,11 +135,15 @@ def test_serve__sigterm_while_a_paid_request_is_under_way(
         os.read(reached, 1)
         assert metrics(server)["farthing_requests_in_progress"] == 1
         server.process.send_signal(signal.SIGTERM)
+        server.until("stopping")
         # It takes no more readers, and still has the one.
         host, port = server.url.removeprefix("http://").split(":")
         while True:
             try:
                 socket.create_connection((host, int(port))).close()
+            except ConnectionResetError:
+                # It was in the queue when that was closed.
+                continue
             except ConnectionRefusedError:
                 break
         assert not asked.done()
@@ -152,6 +156,30 @@ def test_serve__sigterm_while_a_paid_request_is_under_way(
     assert ledger.totals().charged == 2_000
     ledger.close()
     for end in (reached, tell_reached, go_on, tell_go_on):
+        os.close(end)
+
+
+def test_serve__a_request_that_does_not_end_in_time(
+    folder: Path, node_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, tell_reached = os.pipe()
+    monkeypatch.setenv("REACHED", str(tell_reached))
+    with (
+        running(folder, "--grace", "1", pass_fds=(tell_reached,)) as server,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        url = f"{server.url}/articles/forever"
+        required = httpx.get(url).headers[REQUIRED]
+        header = Reader(node_world, PAYER, required).pay(required, deposit=50_000)
+        asked = thread.submit(httpx.get, url, headers=header, timeout=60)
+        os.read(reached, 1)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.end() == 0
+        assert asked.exception() or asked.result().status_code >= 500
+    ledger = open_ledger(str(folder / "books.db"))
+    assert ledger.totals().charged == 0
+    ledger.close()
+    for end in (reached, tell_reached):
         os.close(end)
 
 

@@ -149,6 +149,7 @@ class _Exchange:
     async def _charge(self, *, is_whole: bool) -> None:
         assert self._start is not None
         body = b"".join(self._parts)
+        self._parts.clear()
         start = self._start
         headers = [(bytes(name), bytes(value)) for name, value in start.get("headers", ())]
         self._is_open = False

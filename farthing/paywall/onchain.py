@@ -303,6 +303,7 @@ class OnChain:
         is_held = False
 
         def hold_once(_: Signed) -> None:
+            # Only once: holding moves the channel on, and the second time would find it moved.
             nonlocal is_held
             if not is_held:
                 hold(mirror, amount)

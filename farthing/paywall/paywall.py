@@ -43,7 +43,7 @@ from farthing.paywall.checks import (
 from farthing.paywall.limits import Limits
 from farthing.paywall.offer import Offers, payment_response, wants_page
 from farthing.paywall.onchain import ChainUnavailable, OnChain
-from farthing.paywall.prices import Prices, Refused, Request, Rule
+from farthing.paywall.prices import MAX_PRICE, Prices, Refused, Request, Rule
 from farthing.paywall.replies import Reply, json_reply
 from farthing.paywall.reservations import Reservation, Reservations
 from farthing.protocol import ZERO_ADDRESS, Domain, FarthingError
@@ -525,6 +525,13 @@ class Paywall:
         reservation.expires_at = math.inf
         name = self._chain.authorization(payment)
         known = await self._read(self.ledger.deposit, name)
+        if known is None:
+            # What would not be served with it is not worth the gas.
+            state = reservation.state
+            balance = min(state.mirror.balance + payment.deposit.amount, MAX_PRICE)
+            mirror = msgspec.structs.replace(state.mirror, balance=balance)
+            funded = msgspec.structs.replace(state, mirror=mirror)
+            check_room(payment, funded, payment.amount, self.limits.exposure_cap)
         save = self._saving(self.ledger.save_deposit, int(time.time()))
         transaction = await self._on_chain(self._chain.deposit, payment, known, save)
         await self._resync(payment, reservation)

@@ -8,8 +8,19 @@ import pytest
 
 from farthing.chain.settlement import Settlement
 from farthing.ledger import Deposit
+from farthing.paywall import Limits
 from tests.escrow_world import FUNDS, STRANGER, World
-from tests.paywall.paywall_kit import CHEAP, Payer, Shop, decoded, encoded, run
+from tests.paywall.conftest import OpenShop
+from tests.paywall.paywall_kit import (
+    CHEAP,
+    Payer,
+    Shop,
+    decoded,
+    encoded,
+    on_chain,
+    run,
+    terms_of,
+)
 
 AMOUNT = 5_000
 
@@ -80,6 +91,33 @@ def test_deposit__with_a_voucher_that_does_not_fit__corrected_before_money_moves
     got = run(chain_shop.get("/cheap", chain_payer.deposit(world, AMOUNT, CHEAP + 1)))
     assert (got.status, got.error) == (402, "cumulative_amount_mismatch")
     assert balance(world, chain_payer) == 0
+
+
+@pytest.mark.parametrize(
+    ("cap", "status", "error"),
+    [(None, 402, "cumulative_exceeds_balance"), (1_999, 503, "exposure_cap_reached")],
+)
+def test_deposit__that_would_not_be_served__is_not_sent(
+    open_shop: OpenShop,
+    chain_payer: Payer,
+    world: World,
+    cap: int | None,
+    status: int,
+    error: str,
+) -> None:
+    shop = open_shop(
+        prices={"/dearer": "0.002"},
+        chain=on_chain(world),
+        terms=terms_of(world),
+        domain=world.settlement.domain,
+        limits=Limits(exposure_cap=cap),
+    )
+    amount = 1_999 if cap is None else AMOUNT
+    header = chain_payer.deposit(world, amount, 2_000, price=2_000)
+    sent = transactions(world)
+    got = run(shop.get("/dearer", header))
+    assert (got.status, got.error) == (status, error)
+    assert transactions(world) == sent
 
 
 def test_deposit__below_the_least__refused(

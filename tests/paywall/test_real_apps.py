@@ -81,7 +81,7 @@ def starlette_app(folder: Path, shop: Shop) -> Any:
     )
 
 
-def fastapi_app(folder: Path, shop: Shop) -> Any:
+def fastapi_app(folder: Path, shop: Shop, *, is_inside: bool = False) -> Any:
     app = FastAPI(root_path="/api")
     inner = FastAPI()
 
@@ -104,7 +104,14 @@ def fastapi_app(folder: Path, shop: Shop) -> Any:
 
     app.mount("/mounted", inner)
     app.router.routes.append(WebSocketRoute("/socket", socket_endpoint))
+    if is_inside:
+        app.add_middleware(PaywallMiddleware, paywall=shop.paywall)
+        return app
     return PaywallMiddleware(app, shop.paywall)
+
+
+def fastapi_app_around(folder: Path, shop: Shop) -> Any:
+    return fastapi_app(folder, shop, is_inside=True)
 
 
 class _Server(uvicorn.Server):
@@ -160,7 +167,7 @@ TARGETS = [
 METHODS = [b"GET", b"HEAD", b"POST", b"get", b"OPTIONS", b"PUT", b"X"]
 
 
-@pytest.fixture(params=["starlette-httptools", "starlette-h11", "fastapi-httptools"])
+@pytest.fixture(params=["starlette-httptools", "starlette-h11", "fastapi-httptools", "around-h11"])
 def port(
     request: pytest.FixtureRequest, open_shop: OpenShop, tmp_path: Path
 ) -> Iterator[tuple[int, str]]:
@@ -170,8 +177,8 @@ def port(
     folder = tmp_path / "files"
     folder.mkdir()
     REACHED.clear()
-    make = starlette_app if kind == "starlette" else fastapi_app
-    with served(make(folder, shop), http) as number:
+    make = {"starlette": starlette_app, "fastapi": fastapi_app, "around": fastapi_app_around}
+    with served(make[kind](folder, shop), http) as number:
         yield number, kind
 
 

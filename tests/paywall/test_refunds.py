@@ -233,6 +233,22 @@ def test_refund__that_the_node_refuses__leaves_the_channel_as_it_was(
     assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
 
 
+def test_refund__whose_nonce_went_to_another_process__sent_with_the_next(
+    chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = world.operator.broadcast
+    refusals = iter([TransactionRefused(world.operator.address, "nonce too low")])
+
+    def refused_once(signed: Any) -> None:
+        for refusal in refusals:
+            raise refusal
+        real(signed)
+
+    monkeypatch.setattr(world.operator, "broadcast", refused_once)
+    assert refund(chain_shop, payer.refund(0)).status == 200
+    assert world.token.balance_of(payer.account.address) == FUNDS
+
+
 def test_refund__that_cannot_be_written_down__is_not_sent(
     chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,6 +191,8 @@ class SqliteLedger(Ledger):
 
     def answer(self, channel_id: bytes) -> Answer | None:
         with self._failing:
+            # Here and at each commit, and so before every 200; `reserve` is called too often.
+            self._check_file()
             row = self._reader.execute(
                 f"SELECT {ANSWER} FROM answers "
                 "JOIN channels ON charge = last_charge WHERE channel_id = ?",

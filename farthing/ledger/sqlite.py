@@ -68,6 +68,7 @@ class SqliteLedger(Ledger):
             # Kept, for it takes longer to make one than to read a channel.
             self._states = self._reader.cursor()
             self._writer = connect(path)
+            self._written_states = self._writer.cursor()
             self._locks = ByteLocks(path.with_name(path.name + "-reserved"))
 
     # ------------------------------------------------------------ the way of a payment
@@ -76,7 +77,8 @@ class SqliteLedger(Ledger):
         answers: list[ChannelState | NotReserved] = []
         try:
             with self._failing:
-                answers.extend(self._reserve(channel_id) for channel_id in channel_ids)
+                for channel_id in channel_ids:
+                    answers.append(self._reserve(channel_id))  # kept if one fails
         except BaseException:
             done = zip(channel_ids, answers, strict=False)
             self.release([each for each, answer in done if isinstance(answer, ChannelState)])
@@ -88,8 +90,7 @@ class SqliteLedger(Ledger):
             return NotReserved.BUSY
         rows: list[Any] = []
         try:
-            # To its end: a cursor with rows left would keep the reader at this moment.
-            rows = self._states.execute(_READ_STATE, (channel_id,)).fetchall()
+            rows = self._read_state(channel_id)
         finally:
             if not rows:
                 self._locks.give(channel_id)
@@ -98,11 +99,23 @@ class SqliteLedger(Ledger):
         self._held.add(channel_id)
         return _state(rows[0])
 
+    def _read_state(self, channel_id: bytes) -> list[Any]:
+        # Every commit empties the cache of all connections but the writer's own, so the writer is
+        # asked, unless it is just writing. `fetchall`, for a cursor with rows left would keep its
+        # connection at this moment.
+        if not self._writing.acquire(blocking=False):
+            return self._states.execute(_READ_STATE, (channel_id,)).fetchall()
+        try:
+            return self._written_states.execute(_READ_STATE, (channel_id,)).fetchall()
+        finally:
+            self._writing.release()
+
     def release(self, channel_ids: Sequence[bytes]) -> None:
         with self._failing:
-            for channel_id in self._held.intersection(channel_ids):
-                self._held.discard(channel_id)
-                self._locks.give(channel_id)
+            for channel_id in channel_ids:
+                if channel_id in self._held:
+                    self._held.discard(channel_id)
+                    self._locks.give(channel_id)
 
     def commit(self, charges: Sequence[NewCharge]) -> list[bool]:
         with self._transaction() as writer:

@@ -16,23 +16,32 @@ _Asked: TypeAlias = tuple[Item, asyncio.Future[Result], Callable[[], None] | Non
 
 
 class Batcher(Generic[Item, Result]):
-    """Collects items while a batch is under way and then works on all of them at once.
+    """Collects what the loop's requests ask for, and then does it for all of them at once.
 
-    So many requests share one transaction and one sync of the disk, and none waits for a timer. A
-    batch goes on to its end whatever becomes of those who asked for it.
+    So many requests share one transaction and one sync of the disk, and none waits for a timer.
+    Where nothing is shared it pays as well: the same work many times over stays in the processor's
+    caches. A batch goes on to its end whatever becomes of those who asked for it.
     """
 
     def __init__(
         self,
         work: Callable[[Sequence[Item]], list[Result]],
-        executor: Executor,
+        executor: Executor | None,
         limit: int,
+        abandoned: Callable[[Item, Result], None] | None = None,
     ) -> None:
-        """``work`` gets at most ``limit`` items and gives their results in the same order; it runs
-        on ``executor``, one batch at a time. What it raises, every item of the batch raises."""
+        """
+        Args:
+            work: Gets at most ``limit`` items and gives their results in the same order. What it
+                raises, every item of the batch raises.
+            executor: Where ``work`` runs, one batch at a time; None is on the loop itself.
+            limit: Items of one batch, at most.
+            abandoned: Called with an item and its result when nobody waits for it any more.
+        """
         self._work = work
         self._executor = executor
         self._limit = limit
+        self._abandoned = abandoned
         self._waiting: list[_Asked[Item, Result]] = []
         self._is_busy = False
 
@@ -59,23 +68,25 @@ class Batcher(Generic[Item, Result]):
         """
         waiting = len(self._waiting)
         quiet = quiet + 1 if waiting == seen else 0
-        if quiet == QUIET_TURNS or waiting >= self._limit:
-            self._start(loop)
-        else:
+        if quiet < QUIET_TURNS and waiting < self._limit:
             loop.call_soon(self._gather, loop, waiting, quiet)
-
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+            return
         batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
-        self._executor.submit(self._run, loop, batch)
+        if self._executor is None:
+            self._finish(loop, batch, *self._results(batch))
+        else:
+            self._executor.submit(self._run, loop, batch)
 
     def _run(self, loop: asyncio.AbstractEventLoop, batch: list[_Asked[Item, Result]]) -> None:
-        results: list[Result] = []
-        failure = None
+        loop.call_soon_threadsafe(self._finish, loop, batch, *self._results(batch))
+
+    def _results(
+        self, batch: list[_Asked[Item, Result]]
+    ) -> tuple[list[Result], BaseException | None]:
         try:
-            results = self._work([item for item, _, _ in batch])
+            return self._work([item for item, _, _ in batch]), None
         except BaseException as error:  # it is raised again, where each result is waited for
-            failure = error
-        loop.call_soon_threadsafe(self._finish, loop, batch, results, failure)
+            return [], error
 
     def _finish(
         self,
@@ -84,12 +95,14 @@ class Batcher(Generic[Item, Result]):
         results: list[Result],
         failure: BaseException | None,
     ) -> None:
-        for position, (_, future, afterwards) in enumerate(batch):
+        for position, (item, future, afterwards) in enumerate(batch):
             if afterwards is not None:
-                afterwards()
+                # By the loop, so that what it raises stops no other.
+                loop.call_soon(afterwards)
             if future.cancelled():
-                continue
-            if failure is not None:
+                if failure is None and self._abandoned is not None:
+                    loop.call_soon(self._abandoned, item, results[position])
+            elif failure is not None:
                 future.set_exception(failure)
             else:
                 future.set_result(results[position])

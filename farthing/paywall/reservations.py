@@ -51,9 +51,9 @@ class Reservations:
         # The oldest first.
         self._held: dict[Reservation, None] = {}
         self._is_sweeping = False
-        self._executor = executor
-        self._reserve = Batcher(ledger.reserve, executor, BATCH)
-        self._release: Batcher[bytes, None] = Batcher(self._release_all, executor, BATCH)
+        where = None if ledger.is_local else executor
+        self._reserve = Batcher(ledger.reserve, where, BATCH, self._decline)
+        self._release: Batcher[bytes, None] = Batcher(self._release_all, where, BATCH)
 
     async def take(self, channel_id: bytes) -> Reservation | NotReserved:
         """Reserves a channel, after those that asked before, or says why not.
@@ -143,31 +143,21 @@ class Reservations:
         loop = asyncio.get_running_loop()
         poll = FIRST_POLL
         while True:
-            if self._ledger.is_local:
-                (state,) = self._ledger.reserve([channel_id])
-            else:
-                state = await self._reserve_remotely(channel_id)
+            state = await self._reserve.submit(channel_id)
             if state is not NotReserved.BUSY or loop.time() >= deadline:
                 return state
             await asyncio.sleep(poll)
             poll = min(2 * poll, LAST_POLL)
 
-    async def _reserve_remotely(self, channel_id: bytes) -> ChannelState | NotReserved:
-        asked = self._reserve.submit(channel_id)
-        try:
-            return await asyncio.shield(asked)
-        except asyncio.CancelledError:
-            asked.add_done_callback(partial(self._decline, channel_id))
-            raise
-
-    def _decline(
-        self, channel_id: bytes, asked: asyncio.Future[ChannelState | NotReserved]
-    ) -> None:
+    def _decline(self, channel_id: bytes, state: ChannelState | NotReserved) -> None:
         """Gives back what the ledger reserved for somebody who has gone, and nothing else's."""
-        if asked.exception() is None and not isinstance(asked.result(), NotReserved):
-            self._release.submit(channel_id).add_done_callback(
-                lambda released: released.exception()
-            )
+        if isinstance(state, NotReserved):
+            return
+        if self._ledger.is_local:
+            self._ledger.release([channel_id])
+        else:
+            # A ledger that cannot be reached has lost its reservations with the connection.
+            self._release.submit(channel_id).add_done_callback(lambda done: done.exception())
 
     def _release_all(self, channel_ids: Sequence[bytes]) -> list[None]:
         self._ledger.release(channel_ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Generic, TypeAlias, TypeVar
 
 Item = TypeVar("Item")
@@ -97,11 +98,10 @@ class Batcher(Generic[Item, Result]):
     ) -> None:
         for position, (item, future, afterwards) in enumerate(batch):
             if afterwards is not None:
-                # By the loop, so that what it raises stops no other.
-                loop.call_soon(afterwards)
+                _call(loop, afterwards)
             if future.cancelled():
                 if failure is None and self._abandoned is not None:
-                    loop.call_soon(self._abandoned, item, results[position])
+                    _call(loop, partial(self._abandoned, item, results[position]))
             elif failure is not None:
                 future.set_exception(failure)
             else:
@@ -110,3 +110,11 @@ class Batcher(Generic[Item, Result]):
             self._gather(loop, 0, 0)
         else:
             self._is_busy = False
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    """Calls it so that what it raises stops no other, and is told to the loop."""
+    try:
+        function()
+    except Exception as error:
+        loop.call_exception_handler({"message": "after a batch", "exception": error})

@@ -143,7 +143,14 @@ class Reservations:
         loop = asyncio.get_running_loop()
         poll = FIRST_POLL
         while True:
-            state = await self._reserve.submit(channel_id)
+            asked = self._reserve.submit(channel_id)
+            try:
+                state = await asked
+            except asyncio.CancelledError:
+                # The answer may have come in the same turn; if it comes later it is declined too.
+                if asked.done() and not asked.cancelled() and asked.exception() is None:
+                    self._decline(channel_id, asked.result())
+                raise
             if state is not NotReserved.BUSY or loop.time() >= deadline:
                 return state
             await asyncio.sleep(poll)

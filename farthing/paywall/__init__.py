@@ -1,10 +1,11 @@
 """The paywall: a price on a URL, and every charge durable."""
 
+from farthing.paywall.admission import Admission, ChargeInvalid
 from farthing.paywall.asgi import PaywallMiddleware, payment_of
 from farthing.paywall.limits import Limits
 from farthing.paywall.offer import Offers
 from farthing.paywall.opening import open_paywall
-from farthing.paywall.paywall import Admission, ChargeInvalid, Paywall
+from farthing.paywall.paywall import Paywall
 from farthing.paywall.prices import PriceInvalid, Prices, Request
 from farthing.paywall.settings import Settings, SettingsInvalid
 from farthing.paywall.wsgi import WsgiPaywall

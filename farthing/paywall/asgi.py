@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from farthing.paywall.paywall import Admission, Arrival, Paywall
+from farthing.paywall.admission import Admission, Arrival
+from farthing.paywall.paywall import Paywall
 from farthing.paywall.prices import Refused, Rule
 from farthing.paywall.replies import Reply
 

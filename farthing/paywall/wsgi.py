@@ -20,8 +20,9 @@ from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
+from farthing.paywall.admission import Admission, Arrival
 from farthing.paywall.asgi import FAILURE, KEY
-from farthing.paywall.paywall import Admission, Arrival, Paywall
+from farthing.paywall.paywall import Paywall
 from farthing.paywall.prices import Refused, Rule
 from farthing.paywall.replies import Reply
 

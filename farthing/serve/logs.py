@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from farthing.paywall.paywall import Charged
+from farthing.paywall.admission import Charged
 
 _encode = msgspec.json.Encoder().encode
 

@@ -16,7 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from farthing.paywall import Paywall
-from farthing.paywall.paywall import Charged
+from farthing.paywall.admission import Charged
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # Upper bounds in seconds.

@@ -20,8 +20,8 @@ import uvloop
 from uvicorn.importer import import_from_string
 
 from farthing.paywall import Paywall, PaywallMiddleware, Settings, open_paywall
+from farthing.paywall.admission import Charged
 from farthing.paywall.asgi import App
-from farthing.paywall.paywall import Charged
 from farthing.protocol import FarthingError
 from farthing.serve.admin import Admin
 from farthing.serve.logs import PaymentLog, log_to_stderr

@@ -49,8 +49,8 @@ def check(shop: Shop, payer: Payer, header: str, before: list[Charge]) -> None:
     """Charged once or not at all; and the same voucher buys exactly one answer after all."""
     made = shop.charges(payer)[len(before) :]
     assert len(made) <= 1
-    assert not shop.paywall._reservations._held
-    assert not shop.paywall._reservations._waiting
+    assert not shop.paywall.books.reservations._held
+    assert not shop.paywall.books.reservations._waiting
     served = shop.served
     assert run(shop.get("/cheap", header)).status == 200
     # A charge was kept with its answer: it is not served again.
@@ -62,7 +62,9 @@ def check(shop: Shop, payer: Payer, header: str, before: list[Charge]) -> None:
 def test_voucher__its_client_goes_at_every_await__one_charge_or_none(
     open_shop: OpenShop, monkeypatch: pytest.MonkeyPatch, is_local: bool
 ) -> None:
-    monkeypatch.setattr("farthing.paywall.paywall.ThreadPoolExecutor", lambda *_: InTurn())
+    for module in ("books", "channels"):
+        executor = f"farthing.paywall.{module}.ThreadPoolExecutor"
+        monkeypatch.setattr(executor, lambda *_: InTurn())
     shop = open_shop()
     shop.ledger.is_local = is_local
     payer = Payer()
@@ -95,7 +97,9 @@ def test_voucher__its_client_goes_at_every_await__one_charge_or_none(
 def test_waiting__its_client_goes_at_every_await__the_line_goes_on(
     open_shop: OpenShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("farthing.paywall.paywall.ThreadPoolExecutor", lambda *_: InTurn())
+    for module in ("books", "channels"):
+        executor = f"farthing.paywall.{module}.ThreadPoolExecutor"
+        monkeypatch.setattr(executor, lambda *_: InTurn())
     shop = open_shop()
     payer = Payer()
     shop.open_channel(payer, 10**9)
@@ -119,8 +123,8 @@ def test_waiting__its_client_goes_at_every_await__the_line_goes_on(
         served = shop.served
         is_waiting = run(scenario(header, turns))
         assert shop.served == served + 1
-        assert not shop.paywall._reservations._held
-        assert not shop.paywall._reservations._waiting
+        assert not shop.paywall.books.reservations._held
+        assert not shop.paywall.books.reservations._waiting
         if not is_waiting:
             return
     pytest.fail("it never ended")
@@ -138,7 +142,7 @@ def test_deposit__its_client_goes__sent_once_and_usable(
     async def scenario() -> None:
         await cut_short(shop, header, turns)
         # What was begun goes to its end.
-        await asyncio.gather(*shop.paywall._tasks, return_exceptions=True)
+        await asyncio.gather(*shop.paywall.books.tasks, return_exceptions=True)
         await asyncio.sleep(0)
 
     run(scenario())

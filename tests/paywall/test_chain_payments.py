@@ -264,7 +264,7 @@ def test_deposit__the_payer_sent_it_itself__seen_when_it_is_needed(
     )
     world.operator.forget_nonce()
     world.deposit(chain_payer.account, AMOUNT, salt=9)
-    monkeypatch.setattr("farthing.paywall.paywall.LOOK_AGAIN", 0)
+    monkeypatch.setattr("farthing.paywall.channels.LOOK_AGAIN", 0)
     assert run(chain_shop.get("/dear", chain_payer.header(1_100, 1_000))).status == 200
 
 

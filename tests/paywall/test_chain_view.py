@@ -43,7 +43,7 @@ def take(world: World, payer: Payer) -> None:
 
 async def looked(shop: Shop) -> None:
     """The looks at the chain that are under way are over."""
-    await asyncio.gather(*shop.paywall._looking.values())
+    await asyncio.gather(*shop.paywall.channels._looking.values())
 
 
 def break_chain(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ def break_chain(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
         raise ChainUnavailable("no node answers")
 
     for name in ("mirror", "check_deposit", "deposit", "refund"):
-        monkeypatch.setattr(shop.paywall._chain, name, unavailable)
+        monkeypatch.setattr(shop.paywall.channels.chain, name, unavailable)
 
 
 # ---------------------------------------------------------------- withdrawals
@@ -75,7 +75,7 @@ def test_withdrawal__since_the_last_look__seen_in_the_background(
 
     async def scenario() -> tuple[Got, Got]:
         first = await chain_shop.get("/cheap", payer.header(CHEAP))
-        assert chain_shop.paywall._looking
+        assert chain_shop.paywall.channels._looking
         await looked(chain_shop)
         return first, await chain_shop.get("/cheap", payer.header(2 * CHEAP))
 
@@ -109,7 +109,7 @@ def test_many_requests__of_an_old_mirror__one_look_at_the_chain(
     chain_shop: Shop, payer: Payer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chain_shop.open_channel(payer, AMOUNT, synced_at=ago(400))
-    chain: Any = chain_shop.paywall._chain
+    chain: Any = chain_shop.paywall.channels.chain
     looks: list[bytes] = []
     real = chain.mirror
     monkeypatch.setattr(chain, "mirror", lambda name: (looks.append(name), real(name))[1])
@@ -149,7 +149,7 @@ def test_node_back__after_a_while__it_is_asked_again(
         break_chain(chain_shop, patched)
         assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
     assert run(chain_shop.get("/cheap", payer.header(2 * CHEAP))).status == 200
-    chain_shop.paywall._blind_until = 0.0
+    chain_shop.paywall.channels._blind_until = 0.0
     assert run(chain_shop.get("/cheap", payer.header(3 * CHEAP))).status == 402
 
 
@@ -184,7 +184,7 @@ def test_exposure_cap__after_a_redemption__there_is_room_again(
     assert run(shop.get("/cheap", payer.header(CHEAP))).status == 200
     assert run(shop.get("/cheap", payer.header(2 * CHEAP))).status == 503
     claim(world, payer, CHEAP)
-    monkeypatch.setattr("farthing.paywall.paywall.LOOK_AGAIN", 0)
+    monkeypatch.setattr("farthing.paywall.channels.LOOK_AGAIN", 0)
     assert run(shop.get("/cheap", payer.header(2 * CHEAP))).status == 200
 
 
@@ -219,7 +219,7 @@ def test_node_hangs__an_old_mirror_is_good_enough_after_a_while(
     )
     shop.open_channel(payer, AMOUNT, synced_at=0)
     answers = threading.Event()
-    chain: Any = shop.paywall._chain
+    chain: Any = shop.paywall.channels.chain
     real = chain.mirror
     monkeypatch.setattr(chain, "mirror", lambda name: (answers.wait(), real(name))[1])
 

@@ -31,9 +31,9 @@ def failing(shop: Shop, *names: str, after: bool = False) -> Iterator[None]:
             patched.setattr(shop.ledger, name, fail)
         # What was made with the ledger keeps its own way to it.
         paywall = shop.paywall
-        patched.setattr(paywall._commits, "_work", lambda charges: shop.ledger.commit(charges))
+        patched.setattr(paywall.books.commits, "_work", lambda charges: shop.ledger.commit(charges))
         patched.setattr(
-            paywall._reservations._reserve, "_work", lambda names: shop.ledger.reserve(names)
+            paywall.books.reservations._reserve, "_work", lambda names: shop.ledger.reserve(names)
         )
         yield
 

@@ -73,9 +73,9 @@ def test_lifespan__the_server_is_told_when_all_is_closed(paywall: Paywall, endin
 def test_close__waits_for_a_deposit_whose_request_is_gone(paywall: Paywall) -> None:
     async def run() -> list[str]:
         saved: list[str] = []
-        save = paywall._saving(saved.append)
+        save = paywall.books.saving(saved.append)
         # As a deposit does, from a thread, when nobody waits for it any more.
-        paywall._chain_threads.submit(save, "deposit")
+        paywall.channels._threads.submit(save, "deposit")
         await paywall.close()
         return saved
 

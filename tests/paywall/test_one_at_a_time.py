@@ -176,7 +176,7 @@ def test_handler__slower_than_its_reservation__whoever_is_first_is_charged(
 @pytest.fixture
 def any_ledger_shop(any_shop: Shop) -> Shop:
     """A shop whose reservations expire at the next sweep."""
-    any_shop.paywall._reservations._hold = 0
+    any_shop.paywall.books.reservations._hold = 0
     return any_shop
 
 
@@ -211,7 +211,7 @@ def test_reservation__remote_and_declined__nobody_elses_is_given_back(any_shop: 
             return [NotReserved.BUSY for _ in channel_ids]
 
         ledger.is_local = False
-        reservations = type(paywall._reservations)(ledger, paywall._ledger_thread, 5, 60)
+        reservations = type(paywall.books.reservations)(ledger, paywall.books._thread, 5, 60)
         reservations._reserve._work = reserve
         reservations._release._work = lambda ids: [released.extend(ids) for _ in ids]
         asked = asyncio.create_task(reservations.take(PAYER.channel_id))
@@ -221,7 +221,7 @@ def test_reservation__remote_and_declined__nobody_elses_is_given_back(any_shop: 
         while busy["left"] > 0:
             await asyncio.sleep(0)
         await turns()
-        await asyncio.get_running_loop().run_in_executor(paywall._ledger_thread, int)
+        await asyncio.get_running_loop().run_in_executor(paywall.books._thread, int)
         await turns()
         assert released == []
 

@@ -146,7 +146,7 @@ def test_refund__while_a_slow_request_is_under_way__that_request_is_not_served(
         chain_shop.handler.handler = slow
         request = asyncio.create_task(chain_shop.get("/cheap", payer.header(CHEAP)))
         await entered.wait()
-        reservations = chain_shop.paywall._reservations
+        reservations = chain_shop.paywall.books.reservations
         (held,) = reservations._held
         reservations.give(held)  # as the sweep does
         assert (await chain_shop.get("/cheap", payer.refund(0))).status == 200
@@ -165,7 +165,7 @@ def test_refund__whose_client_goes_away__keeps_the_channel_until_it_is_done(
     async def scenario() -> Got:
         loop = asyncio.get_running_loop()
         entered = asyncio.Event()
-        chain = chain_shop.paywall._chain
+        chain = chain_shop.paywall.channels.chain
         assert chain is not None
         real = chain.mirror
         go_on = threading.Event()
@@ -201,7 +201,7 @@ def test_refund__whose_fate_is_unknown__counts_as_gone_until_its_nonce_is_used(
     def lost(signed: Any) -> None:
         raise TransactionLost(signed.hash, "nobody knows")
 
-    monkeypatch.setattr("farthing.paywall.paywall.LOOK_AGAIN", -1)
+    monkeypatch.setattr("farthing.paywall.channels.LOOK_AGAIN", -1)
     monkeypatch.setattr(world.operator, "broadcast", lost)
     got = refund(chain_shop, payer.refund(0))
     assert (got.status, got.error) == (503, "rpc_read_failed")

@@ -236,7 +236,7 @@ def test_answers__that_expired__are_removed_with_the_next_charge(
 
     async def pay() -> None:
         assert (await shop.get("/cheap", PAYER.header(CHEAP))).status == 200
-        await asyncio.gather(*shop.paywall._tasks)
+        await asyncio.gather(*shop.paywall.books.tasks)
 
     run(pay())
     assert shop.ledger.forget_answers(now=2**40) == left

@@ -191,7 +191,7 @@ def test_wsgi__the_answer_waits_for_the_charge(site: Site, monkeypatch: pytest.M
         raise LedgerUnavailable("books.db", "disk full")
 
     header = site.payment("/articles/one")
-    monkeypatch.setattr(site.paywall._commits, "_work", fail)
+    monkeypatch.setattr(site.paywall.books.commits, "_work", fail)
     answer = site.get("/articles/one", header)
     assert answer.status == "503 Service Unavailable"
     assert b"text of" not in answer.body
@@ -339,7 +339,7 @@ def test_wsgi__a_stream_that_cannot_be_charged(site: Site, monkeypatch: pytest.M
         [b"x" * LIMIT, b"y"],
     )[1]
     header = site.payment("/articles/one")
-    monkeypatch.setattr(site.paywall._commits, "_work", fail)
+    monkeypatch.setattr(site.paywall.books.commits, "_work", fail)
     answer = site.get("/articles/one", header)
     assert answer.status == "503 Service Unavailable"
     assert b"x" not in answer.body

@@ -1,0 +1,275 @@
+"""What the paywall knows of channels from the chain, and what it does there for their payers.
+
+It meets channels, sends deposits, gives refunds, and looks again at what it saw long ago.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import msgspec
+
+from farthing.ledger import ChannelState, Mirror, NewCharge
+from farthing.paywall.books import Books
+from farthing.paywall.checks import check_books, check_room
+from farthing.paywall.limits import Limits
+from farthing.paywall.onchain import OnChain, Refunded
+from farthing.paywall.prices import MAX_PRICE
+from farthing.paywall.reservations import Reservation
+from farthing.protocol import Domain, FarthingError
+from farthing.protocol.payments import ErrorCode, Payment, PaymentRefused
+
+log = logging.getLogger("farthing.paywall")
+
+T = TypeVar("T")
+
+# Calls of the chain that run at a time. A deposit holds one until it is confirmed.
+THREADS = 32
+# Seconds before the chain is asked once more about a channel that has no room for a payment.
+LOOK_AGAIN = 2.0
+# Seconds for which nobody waits for a chain that has not answered.
+BLIND = 5.0
+# The route of the charge of nothing that stands for a refund.
+REFUND_ROUTE = "refund"
+
+
+class Channels:
+    """The chain's side of a paywall's channels.
+
+    Args:
+        books: Where it is written down.
+        chain: None knows no more than the ledger does.
+        limits: How long, how much.
+        counts: Counts looks that failed, as ``refresh_failed``.
+    """
+
+    def __init__(
+        self, books: Books, chain: OnChain | None, limits: Limits, counts: Counter[str]
+    ) -> None:
+        self.chain = chain
+        self._books = books
+        self._ledger = books.ledger
+        self._limits = limits
+        self._counts = counts
+        self._threads = ThreadPoolExecutor(THREADS, "farthing-chain")
+        self._looking: dict[bytes, asyncio.Task[ChannelState | None]] = {}
+        self._blind_until = 0.0
+
+    async def check_signature(self, payment: Payment, domain: Domain) -> None:
+        """Checks the voucher of a payer that may be a contract wallet.
+
+        Raises:
+            PaymentRefused: It is not its signature.
+            ChainUnavailable: The wallet cannot be asked.
+        """
+        if self.chain is None:
+            raise PaymentRefused(
+                ErrorCode.VOUCHER_SIGNATURE, "set a payerAuthorizer: contract wallets are not taken"
+            )
+        await self._on_chain(self.chain.check_signature, payment, domain)
+
+    async def meet(self, payment: Payment) -> None:
+        """Writes a channel down that the ledger does not know and the chain does, or will."""
+        if self.chain is None:
+            raise PaymentRefused(ErrorCode.CHANNEL_NOT_FOUND, "this channel is not known here")
+        mirror = await self._on_chain(self.chain.mirror, payment.channel_id)
+        if mirror.balance == 0 and payment.deposit is None:
+            raise PaymentRefused(
+                ErrorCode.CHANNEL_NOT_FOUND, "this channel holds nothing: deposit first"
+            )
+        if payment.deposit is not None:
+            # Nothing is written for a deposit that would fail.
+            await self._on_chain(self.chain.check_deposit, payment)
+        await self._record(payment, mirror)
+
+    async def deposit(self, payment: Payment, reservation: Reservation) -> str:
+        assert payment.deposit is not None
+        if self.chain is None:
+            raise PaymentRefused(ErrorCode.DEPOSIT_PAYLOAD, "deposits are not taken here")
+        if payment.ceiling != reservation.state.charged + payment.amount:
+            # The voucher is no good, so its client has to be corrected before money moves.
+            return ""
+        reservation.expires_at = math.inf
+        name = self.chain.authorization(payment)
+        known = await self._books.read(self._ledger.deposit, name)
+        if known is None:
+            # What would not be served with it is not worth the gas.
+            state = reservation.state
+            balance = min(state.mirror.balance + payment.deposit.amount, MAX_PRICE)
+            mirror = msgspec.structs.replace(state.mirror, balance=balance)
+            funded = msgspec.structs.replace(state, mirror=mirror)
+            check_room(payment, funded, payment.amount, self._limits.exposure_cap)
+        save = self._books.saving(self._ledger.save_deposit, int(time.time()))
+        transaction = await self._on_chain(self.chain.deposit, payment, known, save)
+        await self._resync(payment, reservation)
+        reservation.expires_at = asyncio.get_running_loop().time() + self._limits.hold_seconds
+        return transaction
+
+    async def refund(self, payment: Payment, reservation: Reservation) -> Refunded:
+        """Claims what was charged and gives back the rest, or what was asked for of it.
+
+        Raises:
+            PaymentRefused: Nothing is left, or less, or the chain refused.
+        """
+        if self.chain is None:
+            raise PaymentRefused(ErrorCode.REFUND_PAYLOAD, "refunds are not given here")
+        state = reservation.state
+        # However long it takes: what is given back is counted from this state.
+        reservation.expires_at = math.inf
+        loop = asyncio.get_running_loop()
+        sent = await self._books.read(self._ledger.recall, _refund_name(payment))
+
+        def hold(mirror: Mirror, amount: int) -> None:
+            held = self._hold(payment, state, mirror, max(amount, _held(sent, mirror)))
+            asyncio.run_coroutine_threadsafe(held, loop).result()
+
+        try:
+            refunded = await self._on_chain(self.chain.refund, payment, state, hold)
+        except PaymentRefused:
+            # It will not happen, so nothing is held but for those before it.
+            await self._books.write(self._ledger.remember, _refund_name(payment), sent or "")
+            await self._resync(payment, reservation)
+            raise
+        await self._resync(payment, reservation)
+        return refunded
+
+    async def _hold(
+        self, payment: Payment, state: ChannelState, mirror: Mirror, amount: int
+    ) -> None:
+        """Makes sure, before a refund is sent, that what it gives back cannot be spent."""
+        await self._books.write(
+            self._ledger.remember, _refund_name(payment), f"{mirror.refund_nonce} {amount}"
+        )
+        await self._record(payment, mirror)
+        # A charge of nothing moves the channel on, so that a request which was admitted before,
+        # and lost its reservation by being slow, is not charged for any more.
+        made = await self._books.commits.submit(
+            NewCharge(
+                channel_id=payment.channel_id,
+                charges=state.charges,
+                charged=state.charged,
+                amount=0,
+                price=0,
+                ceiling=payment.ceiling,
+                signature=payment.signature,
+                route=REFUND_ROUTE,
+                request_id=self._books.next_id(),
+                time=int(time.time()),
+                answer=None,
+            )
+        )
+        if not made:
+            raise PaymentRefused(
+                ErrorCode.CHANNEL_BUSY, "another request of this channel went first: retry"
+            )
+
+    async def _resync(self, payment: Payment, reservation: Reservation) -> None:
+        assert self.chain is not None
+        mirror = await self._on_chain(self.chain.mirror, payment.channel_id)
+        reservation.state = await self._record(payment, mirror)
+        check_books(payment.channel_id, reservation.state.charged, reservation.state.mirror)
+
+    async def _record(self, payment: Payment, mirror: Mirror) -> ChannelState:
+        """Writes down what the chain says of a channel.
+
+        A refund that was sent counts as gone until its nonce is used, whatever the chain says
+        meanwhile: its transaction may still come.
+        """
+        sent = await self._books.read(self._ledger.recall, _refund_name(payment))
+        held = _held(sent, mirror)
+        if held:
+            gone = min(mirror.balance, mirror.withdraw_amount + held)
+            mirror = msgspec.structs.replace(mirror, withdraw_amount=gone)
+        return await self._books.write(
+            self._ledger.mirror, payment.channel_id, payment.config, mirror
+        )
+
+    async def keep_fresh(self, payment: Payment, reservation: Reservation) -> None:
+        """Asks the chain again about a channel that was last looked at long ago.
+
+        The payment waits only if a withdrawal could have come and gone since then. When the chain
+        cannot be asked, payments go on within what was known, up to the exposure cap.
+        """
+        age = _age(reservation.state)
+        if age < self._limits.sync_seconds or self._is_blind():
+            return
+        if age < payment.config.withdraw_delay - self._limits.sync_seconds:
+            self._look(payment)
+        else:
+            await self._see(payment, reservation)
+
+    async def _see(self, payment: Payment, reservation: Reservation) -> None:
+        """Waits for a look at the chain; if it takes long or fails, things stay as they are."""
+        done, late = await asyncio.wait({self._look(payment)}, timeout=self._limits.wait_seconds)
+        for task in done:
+            reservation.state = task.result() or reservation.state
+        if late:
+            self._blind_until = time.monotonic() + BLIND
+        check_books(payment.channel_id, reservation.state.charged, reservation.state.mirror)
+
+    def _is_blind(self) -> bool:
+        return self.chain is None or time.monotonic() < self._blind_until
+
+    def _look(self, payment: Payment) -> asyncio.Task[ChannelState | None]:
+        """A look at the chain, one at a time for each channel."""
+        channel_id = payment.channel_id
+        task = self._looking.get(channel_id)
+        if task is None:
+            task = self._looking[channel_id] = self._books.spawn(self._refresh(payment))
+            task.add_done_callback(lambda _: self._looking.pop(channel_id))
+        return task
+
+    async def _refresh(self, payment: Payment) -> ChannelState | None:
+        assert self.chain is not None
+        try:
+            mirror = await self._on_chain(self.chain.mirror, payment.channel_id)
+            return await self._record(payment, mirror)
+        except FarthingError as error:
+            self._blind_until = time.monotonic() + BLIND
+            self._counts["refresh_failed"] += 1
+            log.warning("channel 0x%s could not be looked up: %s", payment.channel_id.hex(), error)
+            return None
+
+    async def check_room(self, payment: Payment, reservation: Reservation, price: int) -> None:
+        try:
+            check_room(payment, reservation.state, price, self._limits.exposure_cap)
+        except PaymentRefused:
+            # The chain may know of more: a deposit that somebody else sent, a redemption.
+            if self._is_blind() or _age(reservation.state) < LOOK_AGAIN:
+                raise
+            await self._see(payment, reservation)
+            check_room(payment, reservation.state, price, self._limits.exposure_cap)
+
+    async def close(self) -> None:
+        """Ends the threads. A deposit whose request is gone still writes to the ledger by then."""
+        # Not on the loop: a thread may be waiting for it.
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def _on_chain(self, call: Callable[..., T], *arguments: object) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, call, *arguments)
+
+
+def _age(state: ChannelState) -> float:
+    """Seconds since the chain was asked about a channel."""
+    return time.time() - state.mirror.synced_at / 1000
+
+
+def _refund_name(payment: Payment) -> str:
+    """Under which name the ledger remembers a refund that was sent: its nonce and amount."""
+    return f"refund 0x{payment.channel_id.hex()}"
+
+
+def _held(sent: str | None, mirror: Mirror) -> int:
+    """What of a refund that was sent may still leave the channel."""
+    if not sent:
+        return 0
+    nonce, amount = (int(part) for part in sent.split())
+    return amount if nonce == mirror.refund_nonce else 0

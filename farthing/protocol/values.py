@@ -135,8 +135,14 @@ def _uint(field: str, value: object, bits: int) -> int:
 # all other checks of a channel together.
 @lru_cache(maxsize=4_096)
 def _checksum(digits: str) -> str:
-    case = keccak(digits.encode()).hex()
-    return "0x" + "".join(
-        digit.upper() if nibble > "7" else digit
-        for digit, nibble in zip(digits, case, strict=False)
-    )
+    lower = digits.encode()
+    # A letter is upper where the hash has a nibble above 7. All forty at once, as one number in
+    # which 0x20 stands for the case of a letter.
+    letters = int.from_bytes(lower.translate(_LETTERS), "big")
+    high = int.from_bytes(keccak(lower).hex()[:40].encode().translate(_HIGH), "big")
+    cased = int.from_bytes(lower, "big") ^ (letters & high)
+    return "0x" + cased.to_bytes(40, "big").decode()
+
+
+_LETTERS = bytes(0x20 if chr(byte) in "abcdef" else 0 for byte in range(256))
+_HIGH = bytes(0x20 if chr(byte) in "89abcdef" else 0 for byte in range(256))

@@ -266,6 +266,36 @@ class ERC20InvalidReceiver(ContractReverted):
     meaning = "the token does not transfer to that address; name another receiver"
 
 
+class InvalidSigner(ContractReverted):
+    signature = "InvalidSigner()"
+    meaning = "Permit2 found another signer; sign the transfer with the payer's key"
+
+
+class InvalidSignatureLength(ContractReverted):
+    signature = "InvalidSignatureLength()"
+    meaning = "Permit2 takes signatures of 64 or 65 bytes; sign the transfer again"
+
+
+class InvalidContractSignature(ContractReverted):
+    signature = "InvalidContractSignature()"
+    meaning = "the payer's wallet does not accept the signature; sign the transfer with its key"
+
+
+class SignatureExpired(ContractReverted):
+    signature = "SignatureExpired(uint256)"
+    meaning = "the deadline of the Permit2 transfer is over; sign one with a later deadline"
+
+
+class InvalidNonce(ContractReverted):
+    signature = "InvalidNonce()"
+    meaning = "the Permit2 nonce was used before; sign the transfer with another"
+
+
+class InvalidAmount(ContractReverted):
+    signature = "InvalidAmount(uint256)"
+    meaning = "the Permit2 transfer permits less than the deposit; sign one for its amount"
+
+
 def typed_revert(data: bytes) -> ContractReverted:
     """The exception for what a contract reverted with.
 

@@ -18,9 +18,8 @@ from farthing.ledger.sqlite_schema import is_current, migrate
 # How often a writer asks whether another process's commit is done, a millisecond apart.
 BUSY_TRIES = 5_000
 CACHE_KIB = 65_536
-# Pages the log may hold before they are copied into the file and it begins anew. To sync what is
-# written over costs a third of what it costs to sync a log that grows; see docs/performance.md.
-CHECKPOINT_PAGES = 4_000
+# Pages the log may hold before they are copied into the file; see docs/performance.md.
+CHECKPOINT_PAGES = 16_000
 
 
 def open_file(path: Path) -> None:

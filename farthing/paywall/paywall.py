@@ -104,10 +104,6 @@ class Paywall:
 
     # ------------------------------------------------------------ before the handler
 
-    def rule(self, method: str, path: str) -> Rule | Refused | None:
-        """What holds for a request; None lets it pass."""
-        return self.prices.find(method, path)
-
     async def admit(self, rule: Rule | Refused, arrival: Arrival) -> Admission | Reply | None:
         """Leave to run the handler of a priced request, or the answer in its place.
 

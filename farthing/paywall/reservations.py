@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
 
-from farthing.ledger import ChannelState, Ledger, NotReserved
+from farthing.ledger import ChannelState, Ledger, LedgerUnavailable, NotReserved
 from farthing.paywall.batcher import Batcher
 
 # Requests of one channel that may wait for another at a time, in this process. A client that asks
@@ -55,6 +55,29 @@ class Reservations:
         self._reserve = Batcher(ledger.reserve, where, BATCH, self._decline)
         self._release: Batcher[bytes, None] = Batcher(self._release_all, where, BATCH)
 
+    def take_free(self, channel_ids: Sequence[bytes]) -> list[Reservation | None]:
+        """Reserves what nobody holds or waits for, at once; None for each other.
+
+        That is the way of nearly every payment. The others go by `take`, which waits, and says
+        what is wrong: a channel that is not known, a ledger that does not answer.
+        """
+        free = [each for each in dict.fromkeys(channel_ids) if each not in self._waiting]
+        if not self._ledger.is_local or not free:
+            return [None] * len(channel_ids)
+        try:
+            states = self._ledger.reserve(free)
+        except LedgerUnavailable:
+            return [None] * len(channel_ids)
+        taken = {
+            channel_id: self._hold_one(channel_id, state)
+            for channel_id, state in zip(free, states, strict=True)
+            if not isinstance(state, NotReserved)
+        }
+        for channel_id in taken:
+            self._waiting[channel_id] = deque()
+        # Of two of one channel, the first has it.
+        return [taken.pop(channel_id, None) for channel_id in channel_ids]
+
     async def take(self, channel_id: bytes) -> Reservation | NotReserved:
         """Reserves a channel, after those that asked before, or says why not.
 
@@ -76,6 +99,10 @@ class Reservations:
         if isinstance(state, NotReserved):
             self._next(channel_id)
             return state
+        return self._hold_one(channel_id, state)
+
+    def _hold_one(self, channel_id: bytes, state: ChannelState) -> Reservation:
+        loop = asyncio.get_running_loop()
         reservation = Reservation(channel_id, state, loop.time() + self._hold)
         self._held[reservation] = None
         if not self._is_sweeping:

@@ -109,7 +109,7 @@ class Channels:
         save = self._books.saving(self._ledger.save_deposit, int(time.time()))
         transaction = await self._on_chain(self.chain.deposit, payment, known, save)
         await self._resync(payment, reservation)
-        reservation.expires_at = asyncio.get_running_loop().time() + self._limits.hold_seconds
+        reservation.expires_at = time.monotonic() + self._limits.hold_seconds
         return transaction
 
     async def refund(self, payment: Payment, reservation: Reservation) -> Refunded:

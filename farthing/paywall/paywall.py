@@ -318,8 +318,8 @@ class Paywall:
             signature=payment.signature,
         )
         told = self._told(payment, charged, admission)
-        kept = (each for each in headers if not each[0].lower().endswith(_REPLACED))
-        sent = [*kept, told, _PRIVATE]
+        sent = [each for each in headers if not each[0].lower().endswith(_REPLACED)]
+        sent += told, _PRIVATE
         answer = None
         if body is not None and len(body) <= self.limits.answer_bytes:
             expires = now + self.limits.answer_seconds

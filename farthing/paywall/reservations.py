@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -84,8 +85,7 @@ class Reservations:
         Raises:
             LedgerUnavailable: The database could not be asked.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._wait
+        deadline = time.monotonic() + self._wait
         waiting = self._waiting.get(channel_id)
         if waiting is None:
             self._waiting[channel_id] = deque()
@@ -102,11 +102,11 @@ class Reservations:
         return self._hold_one(channel_id, state)
 
     def _hold_one(self, channel_id: bytes, state: ChannelState) -> Reservation:
-        loop = asyncio.get_running_loop()
-        reservation = Reservation(channel_id, state, loop.time() + self._hold)
+        reservation = Reservation(channel_id, state, time.monotonic() + self._hold)
         self._held[reservation] = None
         if not self._is_sweeping:
             self._is_sweeping = True
+            loop = asyncio.get_running_loop()
             loop.call_later(SWEEP, self._sweep, loop)
         return reservation
 
@@ -127,7 +127,7 @@ class Reservations:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Gives back what is held too long; one timer for all, not one for each request."""
-        now = loop.time()
+        now = time.monotonic()
         for reservation in [each for each in self._held if each.expires_at <= now]:
             self.give(reservation)
         self._is_sweeping = bool(self._held)
@@ -143,7 +143,7 @@ class Reservations:
         turn: asyncio.Future[None] = loop.create_future()
         waiting.append(turn)
         try:
-            await asyncio.wait_for(asyncio.shield(turn), deadline - loop.time())
+            await asyncio.wait_for(asyncio.shield(turn), deadline - time.monotonic())
         except TimeoutError:
             if turn.done():
                 return True
@@ -167,7 +167,6 @@ class Reservations:
             del self._waiting[channel_id]
 
     async def _ask(self, channel_id: bytes, deadline: float) -> ChannelState | NotReserved:
-        loop = asyncio.get_running_loop()
         poll = FIRST_POLL
         while True:
             asked = self._reserve.submit(channel_id)
@@ -178,7 +177,7 @@ class Reservations:
                 if asked.done() and not asked.cancelled() and asked.exception() is None:
                     self._decline(channel_id, asked.result())
                 raise
-            if state is not NotReserved.BUSY or loop.time() >= deadline:
+            if state is not NotReserved.BUSY or time.monotonic() >= deadline:
                 return state
             await asyncio.sleep(poll)
             poll = min(2 * poll, LAST_POLL)

@@ -16,6 +16,7 @@ from farthing.ledger import (
     open_ledger,
     sqlite_file,
 )
+from tests.postgres import Cluster
 
 
 @pytest.fixture
@@ -111,6 +112,30 @@ def test_backup__that_fails_leaves_nothing(
             ledger.backup(path)
     assert list(tmp_path.glob("backup*")) == []
     ledger.backup(path)
+
+
+def test_open_postgresql__a_dump_that_was_restored(
+    postgres_cluster: Cluster, postgres_url: str
+) -> None:
+    before = int(time.time())
+    ledger = open_ledger(postgres_url)
+    pay(ledger, known(ledger, 1))
+    with postgres_cluster.database() as target:
+        postgres_cluster.restore(postgres_url, target)
+        # Whoever opens it first, all are told, until one has seen to it.
+        copies = [open_ledger(target), open_ledger(target)]
+        assert copies[0].charges() == ledger.charges()
+        for copy in copies:
+            assert before <= int(copy.recall(RESTORED) or 0) <= time.time() + 1
+        copies[0].remember(RESTORED, "")
+        copies.append(open_ledger(target))
+        assert [copy.recall(RESTORED) for copy in copies] == [""] * 3
+        for copy in copies:
+            copy.close()
+    again = open_ledger(postgres_url)
+    assert again.recall(RESTORED) is None
+    for each in (again, ledger):
+        each.close()
 
 
 def test_backup__of_a_ledger_in_postgresql(postgres_url: str, tmp_path: Path) -> None:

@@ -235,22 +235,31 @@ def test_refund__that_the_node_refuses__leaves_the_channel_as_it_was(
     assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
 
 
-def test_refund__that_the_node_refuses__leaves_an_earlier_one_that_may_still_come(
-    chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        ([TransactionRefused("0x", "no funds")] * ATTEMPTS, "refund_transaction_failed"),
+        ([TransactionLost(HexBytes(bytes(32)), "nobody knows")], "rpc_read_failed"),
+    ],
+)
+def test_refund__of_less__leaves_an_earlier_one_that_may_still_come(
+    chain_shop: Shop,
+    payer: Payer,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    errors: list[Exception],
+    said: str,
 ) -> None:
     monkeypatch.setattr("farthing.paywall.channels.LOOK_AGAIN", -1)
-    errors: list[Exception] = [
-        TransactionLost(HexBytes(bytes(32)), "nobody knows"),
-        *[TransactionRefused(world.operator.address, "no funds")] * ATTEMPTS,
-    ]
+    left = [TransactionLost(HexBytes(bytes(32)), "nobody knows"), *errors]
 
     def fail(signed: Any) -> None:
-        raise errors.pop(0)
+        raise left.pop(0)
 
     monkeypatch.setattr(world.operator, "broadcast", fail)
     assert refund(chain_shop, payer.refund(0)).error == "rpc_read_failed"
-    assert refund(chain_shop, payer.refund(0, 1_000)).error == "refund_transaction_failed"
-    assert errors == []
+    assert refund(chain_shop, payer.refund(0, 1_000)).error == said
+    assert left == []
     got = run(chain_shop.get("/cheap", payer.header(CHEAP)))
     assert (got.status, got.error) == (402, "cumulative_exceeds_balance")
 

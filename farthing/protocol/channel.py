@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from farthing.protocol import values
 from farthing.protocol.domain import Domain
@@ -42,7 +42,7 @@ class ChannelConfig(TypedMessage):
     withdraw_delay: int
     salt: bytes
     # The last answer of `channel_id`: for whom, and what. Everybody asks for one domain only.
-    _named: tuple[Domain, bytes] | None = field(default=None, init=False, repr=False, compare=False)
+    _named: ClassVar[tuple[Domain, bytes] | None] = None
 
     def __post_init__(self) -> None:
         for name in ("payer", "receiver", "receiver_authorizer", "token"):

@@ -1,0 +1,235 @@
+"""One paid request, step by step, without any I/O: the clients do what it asks for.
+
+It yields `Send` (send the request, with this payment) and `Wait`, and gets an `Answer` for each
+`Send`. When it ends, the last answer is the caller's; when it raises, that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from farthing.protocol.payments import REQUIRED_HEADER, RESPONSE_HEADER, ErrorCode
+from farthing.wallet.errors import AnswerLost, NotAnswered, RefusedByServer
+from farthing.wallet.offers import Demand, Offer, read_demand, read_receipt, read_refund
+from farthing.wallet.records import Lane, Signing
+from farthing.wallet.wallet import Request, Wallet
+
+# How often a payment is sent again when its answer is lost, and when the server is busy.
+LOST_TRIES = 3
+BUSY_TRIES = 40
+BUSY_SECONDS = 0.1
+# The longest answer that is read to its end before it is believed to have come.
+KEPT_BYTES = 2**20
+# How long a request waits for one of its publisher's channels: looks, and seconds between them.
+LANE_LOOKS = 3_000
+LANE_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send the request, with this PAYMENT-SIGNATURE; None is without."""
+
+    payment: str | None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Do nothing for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: a status and a way to its headers, or the error that came instead."""
+
+    status: int
+    header: Callable[[str], str | None]
+    error: Exception | None = None
+
+
+Step: TypeAlias = Send | Wait
+Flow: TypeAlias = Generator[Step, Answer | None, None]
+
+
+def lost(error: Exception) -> Answer:
+    """The answer that did not come."""
+    return Answer(0, lambda name: None, error)
+
+
+def pay(wallet: Wallet, method: str, url: str) -> Flow:
+    """A request that is paid if the server asks for it, and the rules allow it.
+
+    Raises:
+        RefusedByRules, OfferRefused, RefusedByServer, ClaimNotProven, NotAnswered: see each.
+    """
+    answer = yield from _send(None)
+    header = answer.header(REQUIRED_HEADER)
+    if answer.status != 402 or header is None:
+        return
+    request = Request.of(method, url)
+    offer = read_demand(header, wallet.place).offer
+    is_approved = wallet.allow(request, offer.price)
+    lane = yield from _lane(wallet, request, offer)
+    try:
+        yield from _pay_from(wallet, request, offer, lane, is_approved)
+    finally:
+        wallet.give_lane(lane)
+
+
+def _lane(wallet: Wallet, request: Request, offer: Offer) -> Generator[Step, Answer | None, Lane]:
+    for _ in range(LANE_LOOKS):
+        lane = wallet.take_lane(request, offer)
+        if lane is not None:
+            return lane
+        yield Wait(LANE_SECONDS)
+    raise NotAnswered(f"all channels of {request.origin} are in use: allow more lanes, or")
+
+
+def _pay_from(
+    wallet: Wallet, request: Request, offer: Offer, lane: Lane, is_approved: bool
+) -> Flow:
+    """Pays from one channel: with one voucher, and after a correction that is proven with one more.
+
+    Whatever the server answers, it holds no voucher for more than what it has proven to have
+    charged and this one price.
+    """
+    if lane.deposit is not None:
+        # It may have arrived without our hearing of it.
+        lane = wallet.refresh(lane)
+    signing = wallet.authorize(request, offer, lane, is_approved=is_approved)
+    busy = losses = 0
+    is_corrected = is_refreshed = False
+    while True:
+        answer = yield from _send(wallet.header(offer, signing))
+        if answer.error is not None:
+            losses += 1
+            if losses == LOST_TRIES:
+                raise answer.error
+            yield Wait(BUSY_SECONDS)
+            continue
+        if answer.status != 402:
+            _note(wallet, signing, answer)
+            return
+        demand = _demand(answer, wallet)
+        if demand is None or demand.error == ErrorCode.CHANNEL_BUSY:
+            busy += 1
+            if busy == BUSY_TRIES:
+                raise RefusedByServer(ErrorCode.CHANNEL_BUSY, "the channel stays busy: try later")
+            yield Wait(BUSY_SECONDS)
+            continue
+        _check_same(offer, demand)
+        if demand.claim is not None and not is_corrected:
+            is_corrected = True
+            more = wallet.believe(signing, demand.claim)
+            if losses and more and demand.claim.ceiling == signing.ceiling:
+                raise AnswerLost(more, request.url)
+        elif demand.error == ErrorCode.CUMULATIVE_EXCEEDS_BALANCE and not is_refreshed:
+            is_refreshed = True
+            if wallet.refresh(signing.lane).balance >= signing.ceiling:
+                reason = "it says the channel holds too little, the chain says it does not"
+                raise RefusedByServer(demand.error, reason)
+        else:
+            raise RefusedByServer(demand.error, _hint(demand))
+        signing = wallet.authorize(request, offer, signing.lane, is_approved=is_approved)
+
+
+def refund(wallet: Wallet, lane: Lane, method: str, url: str, amount: int | None) -> Flow:
+    """Asks a server to give back what is left of a channel, or ``amount`` of it.
+
+    Raises:
+        RefusedByServer: It does not.
+    """
+    answer = yield from _send(None)
+    header = answer.header(REQUIRED_HEADER)
+    if answer.status != 402 or header is None:
+        raise RefusedByServer("not_priced", f"{url} costs nothing: name a URL that has a price")
+    offer = read_demand(header, wallet.place).offer
+    yield from _hold(wallet, lane)
+    try:
+        yield from _refund_from(wallet, offer, lane, amount)
+    finally:
+        wallet.give_lane(lane)
+
+
+def _refund_from(wallet: Wallet, offer: Offer, lane: Lane, amount: int | None) -> Flow:
+    is_corrected = False
+    while True:
+        lane = wallet.refresh(lane)
+        answer = yield from _send(wallet.refund_header(offer, lane, amount))
+        if answer.error is not None:
+            raise answer.error
+        told = answer.header(RESPONSE_HEADER)
+        if answer.status == 200 and told is not None and read_refund(told) is not None:
+            wallet.refresh(lane)
+            return
+        demand = _demand(answer, wallet)
+        if demand is None or demand.claim is None or is_corrected:
+            code = str(answer.status) if demand is None else demand.error
+            raise RefusedByServer(code, "take the money back with `farthing wallet withdraw`")
+        is_corrected = True
+        wallet.believe(Signing(0, lane, lane.charged), demand.claim)
+
+
+def _hold(wallet: Wallet, lane: Lane) -> Flow:
+    for _ in range(LANE_LOOKS):
+        if wallet.locks.take(lane.channel_id):
+            return
+        yield Wait(LANE_SECONDS)
+    raise NotAnswered(f"channel 0x{lane.channel_id.hex()} is in use")
+
+
+def _send(payment: str | None) -> Generator[Step, Answer | None, Answer]:
+    answer = yield Send(payment)
+    assert answer is not None
+    return answer
+
+
+def _demand(answer: Answer, wallet: Wallet) -> Demand | None:
+    """A 402's demand; None for one that has none, as a server's that was overtaken."""
+    header = answer.header(REQUIRED_HEADER)
+    return None if header is None else read_demand(header, wallet.place)
+
+
+def _check_same(offer: Offer, demand: Demand) -> None:
+    """A server that has a voucher in hand does not get a dearer one for the same request."""
+    if not offer.is_like(demand.offer) or offer.price != demand.offer.price:
+        raise RefusedByServer(
+            demand.error or "terms_changed",
+            f"it asked for {offer.price} and, once that was signed, for {demand.offer.price} or "
+            "on other terms: ask again if that is what you want to pay",
+        )
+
+
+def _hint(demand: Demand) -> str:
+    return "nothing more was signed for it" if demand.error else "it gave no reason"
+
+
+def _note(wallet: Wallet, signing: Signing, answer: Answer) -> None:
+    """Writes down what a server says it charged, or that it cannot be right."""
+    header = answer.header(RESPONSE_HEADER)
+    receipt = None if header is None else read_receipt(header)
+    lane = signing.lane
+    if receipt is not None:
+        price = signing.ceiling - lane.charged
+        if (
+            receipt.channel_id == lane.channel_id
+            and receipt.charged <= price
+            and receipt.total == lane.charged + receipt.charged
+        ):
+            wallet.store.charged(signing, receipt.charged, header)
+        else:
+            # The caller has its answer; nothing more is paid on such books.
+            wallet.store.set_problem(
+                lane.channel_id,
+                f"it says it charged {receipt.charged}, {receipt.total} in all, for a price of "
+                f"{price} on top of {lane.charged}",
+            )
+    if lane.deposit is not None:
+        try:
+            wallet.refresh(lane)
+        except NotAnswered:
+            # The deposit stays open, and is looked for before the channel is used again.
+            return

@@ -1,0 +1,352 @@
+"""The payer's wallet: it decides, remembers and signs. It sends no request itself.
+
+`farthing.wallet.httpx_client` and `farthing.wallet.requests_client` bring it the 402s.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from farthing.chain.connection import NodeUnreachable
+from farthing.chain.settlement import Settlement, Snapshot
+from farthing.protocol import (
+    ChannelConfig,
+    DepositAuthorization,
+    FarthingError,
+    Signer,
+    Voucher,
+    recover,
+    sign,
+)
+from farthing.protocol.payments import VERSION, write_header
+from farthing.wallet.errors import (
+    ClaimNotProven,
+    NoFunds,
+    NotAnswered,
+    NotApproved,
+    WalletUnusable,
+)
+from farthing.wallet.lanes import LaneLocks
+from farthing.wallet.offers import Claim, Offer, Place
+from farthing.wallet.records import Lane, PendingDeposit, Signing
+from farthing.wallet.rules import Rules
+from farthing.wallet.store import Store
+
+# For how long a server may use a deposit's consent, in seconds.
+CONSENT_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that has to be paid.
+
+    Attributes:
+        method, url: As they are sent; the url without user, password and fragment.
+        host: Its name in lower case, which the rules know it by.
+        origin: Scheme, host and port: what its channels are for.
+    """
+
+    method: str
+    url: str
+    host: str
+    origin: str
+
+    @classmethod
+    def of(cls, method: str, url: str) -> Request:
+        """The request that ``method`` and an absolute ``url`` make."""
+        parts = urlsplit(url)
+        host = (parts.hostname or "").rstrip(".")
+        place = host if parts.port is None else f"{host}:{parts.port}"
+        shown = urlunsplit((parts.scheme, place, parts.path, parts.query, ""))
+        return cls(method.upper(), shown, host, f"{parts.scheme}://{place}")
+
+
+@dataclass(frozen=True)
+class Approval:
+    """What the owner is asked: may ``request`` cost ``price`` smallest units?"""
+
+    request: Request
+    price: int
+
+
+class Wallet:
+    """One payer's wallet, for any number of threads; other processes may have the same file open.
+
+    Args:
+        store: Its memory.
+        session: The key that signs vouchers.
+        settlement: The contract, on the wallet's chain.
+        place: Where it pays.
+        main: The key whose money it is. Without it no deposits are made by themselves.
+        approve: Asks the owner about a payment above the threshold; without it that is a no.
+
+    Raises:
+        WalletUnusable: A key or the contract is not the one the wallet was made for.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        session: Signer,
+        settlement: Settlement,
+        place: Place,
+        *,
+        main: Signer | None = None,
+        approve: Callable[[Approval], bool] | None = None,
+    ) -> None:
+        path = str(store.path)
+        home = store.home
+        if session.address != home.session:
+            reason = f"its session key is {home.session}, not {session.address}"
+            raise WalletUnusable(path, reason)
+        if main is not None and main.address != home.payer:
+            raise WalletUnusable(path, f"its main key is {home.payer}, not {main.address}")
+        asked = (place.domain, place.token.contract, place.collector, settlement.domain)
+        if asked != (home.domain, home.token, home.collector, home.domain):
+            reason = f"it pays {home.token} through {home.domain.contract}, and nothing else"
+            raise WalletUnusable(path, reason)
+        self.store = store
+        self.settlement = settlement
+        self.place = place
+        self.locks = LaneLocks(Path(f"{path}-lanes"))
+        self._session = session
+        self._main = main
+        self._approve = approve
+
+    def close(self) -> None:
+        """Closes its files. May be called again."""
+        self.locks.close()
+        self.store.close()
+
+    # ------------------------------------------------------------ rules and lanes
+
+    def allow(self, request: Request, price: int) -> bool:
+        """Looks at the rules before anything else is done; whether the owner approved.
+
+        The budgets are looked at later, by `Store.authorize`.
+
+        Raises:
+            RefusedByRules: They are against it, or the owner is.
+        """
+        rules = self.store.rules()
+        rules.check(request.host, price)
+        if not rules.needs_approval(price):
+            return False
+        if self._approve is None or not self._approve(Approval(request, price)):
+            raise self._not_approved(rules, request, price)
+        return True
+
+    def take_lane(self, request: Request, offer: Offer) -> Lane | None:
+        """A channel for one request, held until `give_lane`; None while all are held.
+
+        Raises:
+            ClaimNotProven: This origin has told what it could not prove.
+        """
+        own = self.store.lanes(request.origin)
+        for lane in own:
+            if lane.problem is not None:
+                raise ClaimNotProven(lane.channel_id, lane.problem)
+        fitting = [
+            lane
+            for lane in own + self.store.lanes("")
+            if not lane.is_closed and _fits(lane.config, offer)
+        ]
+        # One that need not be funded first.
+        fitting.sort(key=lambda lane: lane.balance < lane.charged + offer.price)
+        for lane in fitting:
+            if self.locks.take(lane.channel_id):
+                # It may have been paid from, or given away, since the list was read.
+                lane = self.store.adopt(lane.channel_id, request.origin)
+                if lane.origin == request.origin and not lane.is_closed:
+                    return lane
+                self.give_lane(lane)
+        lane = self._new_lane(request, offer)
+        self.locks.take(lane.channel_id)
+        if self.store.add_lane(lane, self.store.rules().lanes):
+            return lane
+        self.give_lane(lane)
+        return None
+
+    def give_lane(self, lane: Lane) -> None:
+        """Lets others have a channel."""
+        self.locks.give(lane.channel_id)
+
+    def _new_lane(self, request: Request, offer: Offer) -> Lane:
+        config = ChannelConfig(
+            payer=self.store.home.payer,
+            payer_authorizer=self._session.address,
+            receiver=offer.receiver,
+            receiver_authorizer=offer.receiver_authorizer,
+            token=self.place.token.contract,
+            withdraw_delay=offer.withdraw_delay,
+            salt=secrets.token_bytes(32),
+        )
+        return Lane(config.channel_id(self.place.domain), request.origin, config)
+
+    # ------------------------------------------------------------ signing
+
+    def authorize(
+        self, request: Request, offer: Offer, lane: Lane, *, is_approved: bool
+    ) -> Signing:
+        """Has a payment written down and taken from the budgets; after this it may be signed.
+
+        Raises:
+            RefusedByRules: A rule is against it.
+        """
+        signing = self.store.authorize(
+            lane.channel_id,
+            request.host,
+            request.method,
+            request.url,
+            offer.price,
+            is_approved=is_approved,
+            deposit=lambda *known: self._plan_deposit(request, offer, *known),
+        )
+        if signing is None:
+            raise self._not_approved(self.store.rules(), request, offer.price)
+        return signing
+
+    def header(self, offer: Offer, signing: Signing) -> str:
+        """The PAYMENT-SIGNATURE header of a payment that was authorized: signed here and now."""
+        return self._header(offer, signing.lane, signing.ceiling, "voucher")
+
+    def refund_header(self, offer: Offer, lane: Lane, amount: int | None) -> str:
+        """The header that asks a server for ``amount`` back, or for all that is not charged.
+
+        Its voucher is for what was charged already, so it risks nothing.
+        """
+        return self._header(offer, lane, lane.charged, "refund", amount)
+
+    def _header(
+        self, offer: Offer, lane: Lane, ceiling: int, kind: str, refund: int | None = None
+    ) -> str:
+        voucher = Voucher(lane.channel_id, ceiling)
+        signature = sign(self._session, voucher, self.place.domain)
+        payload: dict[str, Any] = {
+            "type": kind,
+            "channelConfig": lane.config.to_json(),
+            "voucher": {
+                "channelId": "0x" + lane.channel_id.hex(),
+                "maxClaimableAmount": str(ceiling),
+                "signature": "0x" + signature.hex(),
+            },
+        }
+        if kind == "refund" and refund is not None:
+            payload["amount"] = str(refund)
+        elif kind == "voucher" and lane.deposit is not None:
+            payload |= {"type": "deposit", "deposit": self._consent(lane, lane.deposit)}
+        message = {"x402Version": VERSION, "accepted": offer.accepted, "payload": payload}
+        return write_header(message).decode()
+
+    def _plan_deposit(
+        self, request: Request, offer: Offer, lane: Lane, rules: Rules, lacking: int, now: int
+    ) -> PendingDeposit:
+        if self._main is None:
+            reason = "the main key is not here: deposit with `farthing wallet fund`"
+            raise NoFunds(request.host, offer.price, reason)
+        if rules.top_up == 0:
+            reason = "top-ups are off: set them with `farthing wallet budget --top-up`"
+            raise NoFunds(request.host, offer.price, reason)
+        amount = max(rules.top_up, offer.min_deposit, lacking)
+        salt = secrets.randbits(256)
+        return PendingDeposit(amount, lane.balance, salt, now + CONSENT_SECONDS)
+
+    def _consent(self, lane: Lane, deposit: PendingDeposit) -> dict[str, Any]:
+        assert self._main is not None
+        authorization = DepositAuthorization(
+            payer=lane.config.payer,
+            collector=self.place.collector,
+            amount=deposit.amount,
+            valid_after=0,
+            valid_before=deposit.valid_before,
+            channel_id=lane.channel_id,
+            salt=deposit.salt,
+        )
+        signature = sign(self._main, authorization, self.place.token)
+        consent = {
+            "validAfter": "0",
+            "validBefore": str(deposit.valid_before),
+            "salt": f"0x{deposit.salt:064x}",
+            "signature": "0x" + signature.hex(),
+        }
+        return {
+            "amount": str(deposit.amount),
+            "authorization": {"erc3009Authorization": consent},
+        }
+
+    def _not_approved(self, rules: Rules, request: Request, price: int) -> NotApproved:
+        threshold = rules.approve_above or 0
+        return NotApproved(request.host, price, threshold, self._approve is not None)
+
+    # ------------------------------------------------------------ what servers and the chain say
+
+    def refresh(self, lane: Lane) -> Lane:
+        """Asks the chain about a channel and writes down what it says.
+
+        Raises:
+            NotAnswered: It cannot be asked.
+        """
+        found = self.snapshot(lane.channel_id)
+        # What was asked back counts as gone.
+        balance = found.balance - found.withdraw_amount
+        return self.store.set_escrow(lane.channel_id, balance, found.total_claimed)
+
+    def snapshot(self, channel_id: bytes) -> Snapshot:
+        """All the chain says of a channel now.
+
+        Raises:
+            NotAnswered: It cannot be asked.
+        """
+        try:
+            return self.settlement.snapshot(channel_id)
+        except NodeUnreachable as error:
+            raise NotAnswered(str(error).rstrip(".")) from error
+        except FarthingError as error:
+            raise NotAnswered(f"the chain cannot be asked ({error})") from error
+
+    def believe(self, signing: Signing, claim: Claim) -> int:
+        """Continues from where a server says a channel stands, if that is proven.
+
+        Proven is what this wallet's own signature stands under and the chain does not contradict,
+        as far as the wallet does not know better. Gives what turns out to have been charged.
+
+        Raises:
+            ClaimNotProven: It is not.
+            NotAnswered: The chain cannot be asked.
+        """
+        lane = self.refresh(signing.lane)
+        reason = self._disproof(lane, claim)
+        if reason is not None:
+            self.store.set_problem(lane.channel_id, reason)
+            raise ClaimNotProven(lane.channel_id, reason)
+        return self.store.corrected(signing, claim.charged, claim.ceiling)
+
+    def _disproof(self, lane: Lane, claim: Claim) -> str | None:
+        if lane.problem is not None:
+            return lane.problem
+        if claim.channel_id != lane.channel_id:
+            return "it speaks of another channel"
+        digest = Voucher(lane.channel_id, claim.ceiling).digest(self.place.domain)
+        if recover(digest, claim.signature) != self._session.address:
+            return "it shows a voucher that this wallet did not sign"
+        if claim.charged < lane.charged:
+            return f"it says {claim.charged} were charged, it was {lane.charged} before"
+        # A voucher above all that is remembered proves that the memory is an old one: lost, and
+        # recovered from the chain, or copied back.
+        most = claim.ceiling if claim.ceiling > lane.signed else min(claim.ceiling, lane.upper)
+        if claim.charged > most:
+            return f"it says {claim.charged} were charged, {most} is what was agreed to"
+        return None
+
+
+def _fits(config: ChannelConfig, offer: Offer) -> bool:
+    return (config.receiver, config.receiver_authorizer, config.withdraw_delay) == (
+        offer.receiver,
+        offer.receiver_authorizer,
+        offer.withdraw_delay,
+    )

@@ -157,6 +157,5 @@ def _created(wallet: Wallet, first_block: int) -> list[tuple[bytes, ChannelConfi
 
 
 def _config(told: Any) -> ChannelConfig:
-    values = list(told.values()) if isinstance(told, dict) else list(told)
-    *parties, salt = values
-    return ChannelConfig(*parties, bytes(salt))
+    salt = "0x" + bytes(told["salt"]).hex()
+    return ChannelConfig.from_json({**told, "salt": salt})

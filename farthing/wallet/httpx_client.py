@@ -135,7 +135,7 @@ def _with(request: httpx.Request, step: Send) -> httpx.Request:
         request.method,
         request.url,
         headers=headers,
-        content=request.content,
+        stream=request.stream,
         extensions=request.extensions,
     )
 

@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farthing.chain.connection import NodeUnreachable
-from farthing.chain.settlement import Snapshot
-from farthing.protocol import Domain, TokenDomain, Voucher, sign
+from farthing.protocol import TokenDomain, Voucher, sign
 from farthing.protocol.payments import (
     REQUIRED_HEADER,
     RESPONSE_HEADER,
@@ -41,6 +39,7 @@ from tests.wallet.wallet_kit import (
     HOST,
     SESSION,
     URL,
+    FixedChain,
     answer,
     budget,
     demand,
@@ -52,21 +51,6 @@ from tests.wallet.wallet_kit import (
 PLACE = Place(DOMAIN, TokenDomain("USD Coin", "2", DOMAIN.chain_id, TOKEN), COLLECTOR)
 PRICE = 100
 MISMATCH = ErrorCode.CUMULATIVE_AMOUNT_MISMATCH
-
-
-@dataclass
-class Chain:
-    """What the chain says of the one channel."""
-
-    domain: Domain = DOMAIN
-    balance: int = 10**9
-    claimed: int = 0
-    is_down: bool = False
-
-    def snapshot(self, channel_id: bytes) -> Snapshot:
-        if self.is_down:
-            raise NodeUnreachable("http://node", "down")
-        return Snapshot(self.balance, self.claimed, 0, 0, 0, 1)
 
 
 @dataclass
@@ -90,12 +74,12 @@ class Crook:
 
 
 @pytest.fixture
-def chain() -> Chain:
-    return Chain()
+def chain() -> FixedChain:
+    return FixedChain()
 
 
 @pytest.fixture
-def wallet(tmp_path: Path, chain: Chain) -> Iterator[Wallet]:
+def wallet(tmp_path: Path, chain: FixedChain) -> Iterator[Wallet]:
     """A wallet whose channel was charged 1,000, and has vouchers of up to 1,500 out."""
     store = new_store(tmp_path / "wallet.db", budget(10**6, per_request=5_000))
     store.add_lane(replace(lane(), charged=1_000, upper=1_000, signed=1_500))
@@ -278,7 +262,7 @@ def test_correction__proven__continued_from_once(wallet: Wallet) -> None:
     assert [each.ceiling for each in crook.payments] == [1_100, 1_160]
 
 
-def test_correction__the_chain_says_otherwise__refused(wallet: Wallet, chain: Chain) -> None:
+def test_correction__the_chain_says_otherwise__refused(wallet: Wallet, chain: FixedChain) -> None:
     chain.claimed = 1_200
     crook = Crook(lambda payment: demand(MISMATCH, extra=state(1_050, 1_500)))
     with pytest.raises(ClaimNotProven, match="1200 was claimed on chain"):
@@ -287,7 +271,7 @@ def test_correction__the_chain_says_otherwise__refused(wallet: Wallet, chain: Ch
 
 
 def test_correction__while_the_chain_cannot_be_asked__not_believed(
-    wallet: Wallet, chain: Chain
+    wallet: Wallet, chain: FixedChain
 ) -> None:
     chain.is_down = True
     crook = Crook(lambda payment: demand(MISMATCH, extra=state(1_050, 1_500)))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from farthing.chain.connection import NodeUnreachable
+from farthing.chain.settlement import Snapshot
+from farthing.protocol import Domain
 from farthing.protocol.payments import REQUIRED_HEADER, write_header
 from farthing.wallet import Budget, Home, Lane, Period, Place, Rules, Store, Wallet, session_of
 from farthing.wallet.flow import Answer, Flow, Send, Wait
@@ -119,3 +123,18 @@ def demand(error: str = "Payment required", **changes: Any) -> Answer:
     offer["extra"] = {**offer["extra"], **extra}
     required = {"x402Version": 2, "error": error, "resource": {"url": URL}, "accepts": [offer]}
     return answer(402, {REQUIRED_HEADER: write_header(required).decode()})
+
+
+@dataclass
+class FixedChain:
+    """What the chain says of every channel, as far as a wallet asks it."""
+
+    domain: Domain = DOMAIN
+    balance: int = 10**9
+    claimed: int = 0
+    is_down: bool = False
+
+    def snapshot(self, channel_id: bytes) -> Snapshot:
+        if self.is_down:
+            raise NodeUnreachable("http://node", "down")
+        return Snapshot(self.balance, self.claimed, 0, 0, 0, 1)

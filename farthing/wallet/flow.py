@@ -7,6 +7,7 @@ It yields `Send` (send the request, with this payment) and `Wait`, and gets an `
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -65,16 +66,22 @@ def pay(wallet: Wallet, method: str, url: str) -> Flow:
     Raises:
         RefusedByRules, OfferRefused, RefusedByServer, ClaimNotProven, NotAnswered: see each.
     """
-    answer = yield from _send(None)
-    header = answer.header(REQUIRED_HEADER)
-    if answer.status != 402 or header is None:
-        return
     request = Request.of(method, url)
-    offer = read_demand(header, wallet.place).offer
+    offer = wallet.remembered.get(request)
+    is_remembered = offer is not None
+    if offer is None:
+        answer = yield from _send(None)
+        header = answer.header(REQUIRED_HEADER)
+        if answer.status != 402 or header is None:
+            return
+        offer = read_demand(header, wallet.place).offer
     is_approved = wallet.allow(request, offer.price)
     lane = yield from _lane(wallet, request, offer)
     try:
-        yield from _pay_from(wallet, request, offer, lane, is_approved)
+        yield from _pay_from(wallet, request, offer, lane, is_approved, is_remembered)
+    except BaseException:
+        wallet.remembered.forget(request)
+        raise
     finally:
         wallet.give_lane(lane)
 
@@ -89,12 +96,18 @@ def _lane(wallet: Wallet, request: Request, offer: Offer) -> Generator[Step, Ans
 
 
 def _pay_from(
-    wallet: Wallet, request: Request, offer: Offer, lane: Lane, is_approved: bool
+    wallet: Wallet,
+    request: Request,
+    offer: Offer,
+    lane: Lane,
+    is_approved: bool,
+    is_remembered: bool,
 ) -> Flow:
     """Pays from one channel: with one voucher, and after a correction that is proven with one more.
 
     Whatever the server answers, it holds no voucher for more than what it has proven to have
-    charged and this one price.
+    charged and this one price. What is remembered of an earlier answer is paid at once; should it
+    cost something else by now, that is looked at as if it had been asked for first.
     """
     if lane.deposit is not None:
         # It may have arrived without our hearing of it.
@@ -111,7 +124,8 @@ def _pay_from(
             yield Wait(BUSY_SECONDS)
             continue
         if answer.status != 402:
-            _note(wallet, signing, answer)
+            if _note(wallet, signing, answer):
+                wallet.remembered.keep(request, offer)
             return
         demand = _demand(answer, wallet)
         if demand is None or demand.error == ErrorCode.CHANNEL_BUSY:
@@ -119,6 +133,13 @@ def _pay_from(
             if busy == BUSY_TRIES:
                 raise RefusedByServer(ErrorCode.CHANNEL_BUSY, "the channel stays busy: try later")
             yield Wait(BUSY_SECONDS)
+            continue
+        is_repriced = is_remembered and offer.is_like(demand.offer)
+        is_remembered = False
+        if is_repriced and offer.price != demand.offer.price:
+            offer = demand.offer
+            is_approved = wallet.allow(request, offer.price)
+            signing = wallet.authorize(request, offer, signing.lane, is_approved=is_approved)
             continue
         _check_same(offer, demand)
         if demand.claim is not None and not is_corrected:
@@ -207,29 +228,29 @@ def _hint(demand: Demand) -> str:
     return "nothing more was signed for it" if demand.error else "it gave no reason"
 
 
-def _note(wallet: Wallet, signing: Signing, answer: Answer) -> None:
-    """Writes down what a server says it charged, or that it cannot be right."""
+def _note(wallet: Wallet, signing: Signing, answer: Answer) -> bool:
+    """Writes down what a server says it charged, or that it cannot be right; whether it is."""
     header = answer.header(RESPONSE_HEADER)
     receipt = None if header is None else read_receipt(header)
     lane = signing.lane
-    if receipt is not None:
-        price = signing.ceiling - lane.charged
-        if (
-            receipt.channel_id == lane.channel_id
-            and receipt.charged <= price
-            and receipt.total == lane.charged + receipt.charged
-        ):
-            wallet.store.charged(signing, receipt.charged, header)
-        else:
-            # The caller has its answer; nothing more is paid on such books.
-            wallet.store.set_problem(
-                lane.channel_id,
-                f"it says it charged {receipt.charged}, {receipt.total} in all, for a price of "
-                f"{price} on top of {lane.charged}",
-            )
     if lane.deposit is not None:
-        try:
+        # If the chain cannot be asked now, the deposit is looked for before the next payment.
+        with suppress(NotAnswered):
             wallet.refresh(lane)
-        except NotAnswered:
-            # The deposit stays open, and is looked for before the channel is used again.
-            return
+    if receipt is None:
+        return False
+    price = signing.ceiling - lane.charged
+    if (
+        receipt.channel_id == lane.channel_id
+        and receipt.charged <= price
+        and receipt.total == lane.charged + receipt.charged
+    ):
+        wallet.store.charged(signing, receipt.charged, header)
+        return True
+    # The caller has its answer; nothing more is paid on such books.
+    wallet.store.set_problem(
+        lane.channel_id,
+        f"it says it charged {receipt.charged}, {receipt.total} in all, for a price of {price} on "
+        f"top of {lane.charged}",
+    )
+    return False

@@ -224,9 +224,12 @@ class Store:
 
     def adopt(self, channel_id: bytes, origin: str) -> Lane:
         """Gives a channel that was found on the chain to the origin that asks for its terms."""
+        lane = self.lane(channel_id)
+        if lane.origin:
+            return lane
         with self._writing():
             lane = self._lane(channel_id)
-            if lane.origin == "":
+            if not lane.origin:
                 lane = replace(lane, origin=origin)
                 self._put(lane)
             return lane
@@ -310,8 +313,11 @@ class Store:
             return Signing(self._db.last_insert_rowid(), lane, ceiling)
 
     def charged(self, signing: Signing, amount: int, receipt: str | None) -> None:
-        """A server charged ``amount`` for a payment: from here on its channel's books are known."""
-        with self._writing():
+        """A server charged ``amount`` for a payment: from here on its channel's books are known.
+
+        Not synced by itself: should the power fail, it is found out again as for a lost answer.
+        """
+        with self._writing(is_synced=False):
             lane = self._lane(signing.lane.channel_id)
             # The chain may have told of it already.
             total = max(lane.charged, signing.lane.charged + amount)
@@ -439,9 +445,12 @@ class Store:
     # ------------------------------------------------------------ the file
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._lock, self._failing(), transaction(self._db):
-            yield
+    def _writing(self, *, is_synced: bool = True) -> Iterator[None]:
+        with self._lock, self._failing():
+            # NORMAL leaves the log to the next commit that syncs it.
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
+            with transaction(self._db):
+                yield
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

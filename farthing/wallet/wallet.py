@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import secrets
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,8 @@ from farthing.wallet.records import Lane, PendingDeposit, Signing
 from farthing.wallet.rules import Rules
 from farthing.wallet.store import Store
 
+# Requests whose price is remembered, at most.
+REMEMBERED = 1_000
 # For how long a server may use a deposit's consent, in seconds.
 CONSENT_SECONDS = 900
 
@@ -72,6 +76,32 @@ class Approval:
 
     request: Request
     price: int
+
+
+class Remembered:
+    """What requests cost when they were last paid, so that they need not be asked for twice."""
+
+    def __init__(self) -> None:
+        self._offers: OrderedDict[Request, Offer] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, request: Request) -> Offer | None:
+        """The offer that was last taken; None where it is not known."""
+        with self._lock:
+            return self._offers.get(request)
+
+    def keep(self, request: Request, offer: Offer) -> None:
+        """Remembers an offer that was taken and charged for."""
+        with self._lock:
+            self._offers[request] = offer
+            self._offers.move_to_end(request)
+            if len(self._offers) > REMEMBERED:
+                self._offers.popitem(last=False)
+
+    def forget(self, request: Request) -> None:
+        """Asks the next time."""
+        with self._lock:
+            self._offers.pop(request, None)
 
 
 class Wallet:
@@ -114,6 +144,7 @@ class Wallet:
         self.settlement = settlement
         self.place = place
         self.locks = LaneLocks(Path(f"{path}-lanes"))
+        self.remembered = Remembered()
         self._session = session
         self._main = main
         self._approve = approve

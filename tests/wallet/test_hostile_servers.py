@@ -361,3 +361,73 @@ def test_receipt__less_than_the_price__less_is_owed(wallet: Wallet) -> None:
     for charged in (1_030, 1_060):
         assert attempt(wallet, crook).status == 200
         assert wallet.store.lanes()[0].charged == charged
+
+
+# ---------------------------------------------------------------- prices that are remembered
+
+
+@pytest.fixture
+def honest(wallet: Wallet) -> Crook:
+    """A server that has been paid once, for a price of 100."""
+    crook = Crook(paid_in_full)
+    attempt(wallet, crook)
+    crook.payments.clear()
+    crook.first = answer(500)
+    return crook
+
+
+def test_remembered__is_paid_at_once(wallet: Wallet, honest: Crook) -> None:
+    assert attempt(wallet, honest).status == 200
+    assert [each.ceiling for each in honest.payments] == [1_200]
+
+
+def test_remembered__for_that_request_only(wallet: Wallet, honest: Crook) -> None:
+    for method, url in (("POST", URL), ("GET", URL + "?2"), ("GET", URL + "2")):
+        assert drive(pay(wallet, method, url), honest).status == 500
+    assert honest.payments == []
+
+
+@pytest.mark.parametrize("price", [PRICE - 40, PRICE + 40])
+def test_remembered__the_price_is_another_by_now__looked_at_anew(
+    wallet: Wallet, honest: Crook, price: int
+) -> None:
+    honest.answers = lambda payment: (
+        paid_in_full(payment) if payment.amount == price else demand("changed", price=price)
+    )
+    assert attempt(wallet, honest).status == 200
+    assert [each.ceiling for each in honest.payments] == [1_200, 1_100 + price]
+
+
+def test_remembered__the_price_is_above_the_rules_by_now__refused(
+    wallet: Wallet, honest: Crook
+) -> None:
+    honest.answers = lambda payment: demand("changed", price=5_001)
+    with pytest.raises(PriceTooHigh):
+        attempt(wallet, honest)
+    assert honest.worth == 1_200
+
+
+def test_remembered__a_price_that_rises_without_end__once(wallet: Wallet, honest: Crook) -> None:
+    honest.answers = lambda payment: demand("more", price=payment.amount + 1)
+    with pytest.raises(RefusedByServer, match="once that was signed"):
+        attempt(wallet, honest)
+    assert honest.worth == 1_201
+    # And then it is asked first.
+    assert attempt(wallet, honest).status == 500
+
+
+def test_remembered__another_receiver_by_now__refused_and_forgotten(
+    wallet: Wallet, honest: Crook
+) -> None:
+    honest.answers = lambda payment: demand("moved", payTo=STRANGER.address)
+    with pytest.raises(RefusedByServer):
+        attempt(wallet, honest)
+    assert honest.worth == 1_200
+    assert attempt(wallet, honest).status == 500
+
+
+def test_remembered__not_what_was_not_charged(wallet: Wallet) -> None:
+    crook = Crook(lambda payment: answer(200))
+    attempt(wallet, crook)
+    crook.first = answer(500)
+    assert attempt(wallet, crook).status == 500

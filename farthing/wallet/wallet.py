@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from farthing.chain.connection import NodeUnreachable
 from farthing.chain.settlement import Settlement, Snapshot
+from farthing.chain.token import Token
 from farthing.protocol import (
     ChannelConfig,
     DepositAuthorization,
@@ -326,6 +327,10 @@ class Wallet:
         # What was asked back counts as gone.
         balance = found.balance - found.withdraw_amount
         return self.store.set_escrow(lane.channel_id, balance, found.total_claimed)
+
+    def token(self) -> Token:
+        """The token it pays with."""
+        return Token(self.settlement.w3, self.place.token.contract)
 
     def snapshot(self, channel_id: bytes) -> Snapshot:
         """All the chain says of a channel now.

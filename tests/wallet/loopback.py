@@ -15,49 +15,43 @@ from farthing.ledger import Ledger
 from tests.paywall.paywall_kit import Shop
 
 
-class _Serving:
-    """A shop, and its server on a thread of its own: a paywall belongs to one event loop."""
-
-    def __init__(self, shop: Shop) -> None:
-        self.shop = shop
-        config = uvicorn.Config(
-            self.app, port=0, interface="asgi3", log_level="error", lifespan="on"
-        )
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-
-    async def app(self, scope: Any, receive: Any, send: Any) -> None:
-        """The shop, whose app knows of no lifespan."""
-        if scope["type"] != "lifespan":
-            await self.shop.app(scope, receive, send)
-            return
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self.shop.paywall.close()
-        await send({"type": "lifespan.shutdown.complete"})
-
-    @property
-    def url(self) -> str:
-        (server,) = self.server.servers
-        return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """Serves an ASGI app on a thread while the block lasts; its URL."""
+    config = uvicorn.Config(app, port=0, interface="asgi3", log_level="error", lifespan="on")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until = time.monotonic() + 30
+    while not server.started:
+        assert thread.is_alive() and time.monotonic() < until, "it did not start"
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
 
 
 @contextmanager
 def serving(ledger: Ledger, **options: Any) -> Iterator[tuple[Shop, str]]:
     """Serves a shop while the block lasts; its books are proved at the end."""
-    running = _Serving(Shop(ledger, **options))
-    running.thread.start()
-    until = time.monotonic() + 30
-    while not running.server.started:
-        assert running.thread.is_alive() and time.monotonic() < until, "it did not start"
-        time.sleep(0.01)
-    try:
-        yield running.shop, running.url
+    shop = Shop(ledger, **options)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        # The shop's own app knows of no lifespan. A paywall belongs to one event loop.
+        if scope["type"] != "lifespan":
+            await shop.app(scope, receive, send)
+            return
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await shop.paywall.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    with served(app) as url:
+        yield shop, url
         assert ledger.prove() == []
-    finally:
-        running.server.should_exit = True
-        running.thread.join(30)
 
 
 @contextmanager

@@ -73,7 +73,7 @@ class PriceTooHigh(RefusedByRules):
 
 
 class BudgetExceeded(RefusedByRules):
-    """A budget has less left than the payment, or the deposit it needs, would take.
+    """A budget has less left than a payment would take.
 
     Attributes:
         limit: The budget, and ``used`` what is gone of it in this period.
@@ -92,6 +92,13 @@ class BudgetExceeded(RefusedByRules):
         self.limit = limit
         self.used = used
         self.until = until
+
+
+class DepositExceeded(BudgetExceeded):
+    """A deposit would put more in escrow than a period's budget allows to spend."""
+
+    def __init__(self, rule: str, amount: int, limit: int, used: int, until: int) -> None:
+        super().__init__(rule, amount, limit, used, until, "deposit")
 
 
 class NotApproved(RefusedByRules):

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from farthing.protocol.payments import REQUIRED_HEADER, RESPONSE_HEADER, ErrorCode
-from farthing.wallet.errors import AnswerLost, NotAnswered, RefusedByServer
+from farthing.wallet.errors import (
+    AnswerLost,
+    DepositExceeded,
+    NoFunds,
+    NotAnswered,
+    RefusedByServer,
+)
 from farthing.wallet.offers import Demand, Offer, read_demand, read_receipt, read_refund
 from farthing.wallet.records import Lane, Signing
 from farthing.wallet.wallet import Request, Wallet
@@ -23,9 +29,9 @@ BUSY_TRIES = 40
 BUSY_SECONDS = 0.1
 # The longest answer that is read to its end before it is believed to have come.
 KEPT_BYTES = 2**20
-# How long a request waits for one of its publisher's channels: looks, and seconds between them.
-LANE_LOOKS = 3_000
-LANE_SECONDS = 0.01
+# How often a request looks for a free channel of its publisher, and seconds more to wait each time.
+LANE_LOOKS = 300
+LANE_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
@@ -76,43 +82,58 @@ def pay(wallet: Wallet, method: str, url: str) -> Flow:
             return
         offer = read_demand(header, wallet.place).offer
     is_approved = wallet.allow(request, offer.price)
-    lane = yield from _lane(wallet, request, offer)
+    signing = yield from _begin(wallet, request, offer, is_approved)
     try:
-        yield from _pay_from(wallet, request, offer, lane, is_approved, is_remembered)
+        yield from _pay(wallet, request, offer, signing, is_approved, is_remembered)
     except BaseException:
         wallet.remembered.forget(request)
         raise
     finally:
-        wallet.give_lane(lane)
+        wallet.give_lane(signing.lane)
 
 
-def _lane(wallet: Wallet, request: Request, offer: Offer) -> Generator[Step, Answer | None, Lane]:
-    for _ in range(LANE_LOOKS):
-        lane = wallet.take_lane(request, offer)
+def _begin(
+    wallet: Wallet, request: Request, offer: Offer, is_approved: bool
+) -> Generator[Step, Answer | None, Signing]:
+    """A payment from a channel that is free and has the money, or may be given it."""
+    is_funded = False
+    for look in range(LANE_LOOKS):
+        lane = wallet.take_lane(request, offer, is_funded=is_funded)
         if lane is not None:
-            return lane
-        yield Wait(LANE_SECONDS)
+            try:
+                if lane.deposit is not None:
+                    # It may have arrived without our hearing of it.
+                    lane = wallet.refresh(lane)
+                return wallet.authorize(request, offer, lane, is_approved=is_approved)
+            except (DepositExceeded, NoFunds):
+                wallet.give_lane(lane)
+                # Another channel may have the money, and be in use just now.
+                if not wallet.has_funded_lane(request, offer):
+                    raise
+                is_funded = True
+                continue
+            except BaseException:
+                wallet.give_lane(lane)
+                raise
+        is_funded = is_funded and wallet.has_funded_lane(request, offer)
+        yield Wait(min(LANE_SECONDS * (look + 1), BUSY_SECONDS))
     raise NotAnswered(f"all channels of {request.origin} are in use: allow more lanes, or")
 
 
-def _pay_from(
+def _pay(
     wallet: Wallet,
     request: Request,
     offer: Offer,
-    lane: Lane,
+    signing: Signing,
     is_approved: bool,
     is_remembered: bool,
 ) -> Flow:
-    """Pays from one channel: with one voucher, and after a correction that is proven with one more.
+    """Pays with one voucher, and after a correction that is proven with one more.
 
     Whatever the server answers, it holds no voucher for more than what it has proven to have
     charged and this one price. What is remembered of an earlier answer is paid at once; should it
     cost something else by now, that is looked at as if it had been asked for first.
     """
-    if lane.deposit is not None:
-        # It may have arrived without our hearing of it.
-        lane = wallet.refresh(lane)
-    signing = wallet.authorize(request, offer, lane, is_approved=is_approved)
     busy = losses = 0
     is_corrected = is_refreshed = False
     while True:
@@ -198,7 +219,7 @@ def _hold(wallet: Wallet, lane: Lane) -> Flow:
     for _ in range(LANE_LOOKS):
         if wallet.locks.take(lane.channel_id):
             return
-        yield Wait(LANE_SECONDS)
+        yield Wait(BUSY_SECONDS)
     raise NotAnswered(f"channel 0x{lane.channel_id.hex()} is in use")
 
 

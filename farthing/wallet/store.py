@@ -31,6 +31,7 @@ from farthing.protocol import Domain, Signer
 from farthing.wallet.errors import (
     BudgetExceeded,
     ClaimNotProven,
+    DepositExceeded,
     HostRefused,
     NotAnswered,
     WalletUnusable,
@@ -385,7 +386,7 @@ class Store:
         if spent + raised > budget.limit:
             raise BudgetExceeded(budget.name, raised, budget.limit, spent, window[1])
         if deposited and put + deposited > budget.limit:
-            raise BudgetExceeded(budget.name, deposited, budget.limit, put, window[1], "deposit")
+            raise DepositExceeded(budget.name, deposited, budget.limit, put, window[1])
         self._db.execute(
             "INSERT OR REPLACE INTO used VALUES (?, ?, ?, ?)",
             (budget.name, window[0], str(spent + raised), str(put + deposited)),

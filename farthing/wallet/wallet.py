@@ -66,7 +66,8 @@ class Request:
         """The request that ``method`` and an absolute ``url`` make."""
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
-        place = host if parts.port is None else f"{host}:{parts.port}"
+        shown_host = f"[{host}]" if ":" in host else host
+        place = shown_host if parts.port is None else f"{shown_host}:{parts.port}"
         shown = urlunsplit((parts.scheme, place, parts.path, parts.query, ""))
         return cls(method.upper(), shown, host, f"{parts.scheme}://{place}")
 
@@ -173,36 +174,50 @@ class Wallet:
             raise self._not_approved(rules, request, price)
         return True
 
-    def take_lane(self, request: Request, offer: Offer) -> Lane | None:
+    def take_lane(self, request: Request, offer: Offer, *, is_funded: bool = False) -> Lane | None:
         """A channel for one request, held until `give_lane`; None while all are held.
+
+        Args:
+            is_funded: Only one that has the money already; otherwise one may be opened.
 
         Raises:
             ClaimNotProven: This origin has told what it could not prove.
         """
-        own = self.store.lanes(request.origin)
-        for lane in own:
-            if lane.problem is not None:
-                raise ClaimNotProven(lane.channel_id, lane.problem)
-        fitting = [
-            lane
-            for lane in own + self.store.lanes("")
-            if not lane.is_closed and _fits(lane.config, offer)
-        ]
-        # One that need not be funded first.
-        fitting.sort(key=lambda lane: lane.balance < lane.charged + offer.price)
-        for lane in fitting:
+        lanes = self._lanes(request, offer)
+        # Those first that need not be funded.
+        lanes.sort(key=lambda lane: not _has_room(lane, offer))
+        for lane in lanes:
+            if is_funded and not _has_room(lane, offer):
+                break
             if self.locks.take(lane.channel_id):
                 # It may have been paid from, or given away, since the list was read.
                 lane = self.store.adopt(lane.channel_id, request.origin)
                 if lane.origin == request.origin and not lane.is_closed:
                     return lane
                 self.give_lane(lane)
+        if is_funded:
+            return None
         lane = self._new_lane(request, offer)
         self.locks.take(lane.channel_id)
         if self.store.add_lane(lane, self.store.rules().lanes):
             return lane
         self.give_lane(lane)
         return None
+
+    def has_funded_lane(self, request: Request, offer: Offer) -> bool:
+        """Whether a channel, held or not, has the money for a request."""
+        return any(_has_room(lane, offer) for lane in self._lanes(request, offer))
+
+    def _lanes(self, request: Request, offer: Offer) -> list[Lane]:
+        own = self.store.lanes(request.origin)
+        for lane in own:
+            if lane.problem is not None:
+                raise ClaimNotProven(lane.channel_id, lane.problem)
+        return [
+            lane
+            for lane in own + self.store.lanes("")
+            if not lane.is_closed and _fits(lane.config, offer)
+        ]
 
     def give_lane(self, lane: Lane) -> None:
         """Lets others have a channel."""
@@ -386,3 +401,7 @@ def _fits(config: ChannelConfig, offer: Offer) -> bool:
         offer.receiver_authorizer,
         offer.withdraw_delay,
     )
+
+
+def _has_room(lane: Lane, offer: Offer) -> bool:
+    return lane.balance >= lane.charged + offer.price

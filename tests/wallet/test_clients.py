@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,7 +14,7 @@ import requests
 
 from farthing.ledger import open_ledger
 from farthing.protocol.payments import SIGNATURE_HEADER
-from farthing.wallet import Budget, BudgetExceeded, Rules, Store, Wallet
+from farthing.wallet import Budget, BudgetExceeded, OfferRefused, Rules, Store, Wallet
 from farthing.wallet.httpx_client import AsyncPayingTransport, PayingTransport
 from farthing.wallet.requests_client import BodyNotKept, PayingAdapter
 from tests.escrow_world import FUNDS, PAYER, World
@@ -156,7 +157,81 @@ def test_burst__of_fifty__from_four_lanes_and_nobody_hears_of_busy(
     assert wallet.store.used()[0][1] == 50 * CHEAP
 
 
+def test_burst__with_a_budget_for_one_deposit__waits_for_that_channel(
+    site: tuple[Shop, str], wallet: Wallet
+) -> None:
+    _, url = site
+    wallet.store.set_rules(PAYER, Rules((Budget(10_000, DAILY),), top_up=10_000, lanes=4))
+
+    async def run() -> list[int]:
+        transport = AsyncPayingTransport(wallet)
+        async with httpx.AsyncClient(transport=transport, timeout=120) as client:
+            assert (await client.get(f"{url}/cheap")).status_code == 200
+            asked = [client.get(f"{url}/cheap?{number}") for number in range(10)]
+            return [each.status_code for each in await asyncio.gather(*asked)]
+
+    assert asyncio.run(run()) == [200] * 10
+    assert [lane.charged for lane in wallet.store.lanes() if lane.charged] == [11 * CHEAP]
+
+
+def test_cancelled__in_the_middle__gives_its_channel_back(
+    site: tuple[Shop, str], wallet: Wallet
+) -> None:
+    shop, url = site
+    reached, go_on = threading.Event(), threading.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        reached.set()
+        await asyncio.to_thread(go_on.wait, 60)
+
+    shop.handler.handler = slow
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=AsyncPayingTransport(wallet)) as client:
+            asking = asyncio.create_task(client.get(f"{url}/cheap"))
+            await asyncio.to_thread(reached.wait, 60)
+            asking.cancel()
+            await asyncio.wait({asking})
+            assert asking.cancelled()
+
+    try:
+        asyncio.run(run())
+    finally:
+        go_on.set()
+    (lane,) = wallet.store.lanes()
+    assert wallet.locks.take(lane.channel_id)
+    assert (lane.charged, lane.upper) == (0, CHEAP)
+
+
 # ---------------------------------------------------------------- redirects and bodies
+
+
+class Endless(httpx.SyncByteStream):
+    """A body without an end. It counts what was read of it."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.is_closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            self.read += 1
+            yield b"pay!" * 1_000
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_402__with_a_body_without_end__is_not_read(wallet: Wallet) -> None:
+    body = Endless()
+    header = {"PAYMENT-REQUIRED": "x" * 20_000}
+    server = httpx.MockTransport(lambda request: httpx.Response(402, headers=header, stream=body))
+    with (
+        httpx.Client(transport=PayingTransport(wallet, server)) as client,
+        pytest.raises(OfferRefused, match="longer"),
+    ):
+        client.get("http://news.example/")
+    assert (body.read, body.is_closed) == (0, True)
 
 
 class Redirecting(httpx.BaseTransport):
@@ -188,6 +263,26 @@ def test_redirect__to_another_host__carries_no_payment(wallet: Wallet, node_worl
         ("news.example", True),
         ("other.example", False),
     ]
+
+
+def test_redirect__with_requests__carries_no_payment(
+    site: tuple[Shop, str], wallet: Wallet
+) -> None:
+    shop, url = site
+    headers: list[dict[bytes, bytes]] = []
+
+    async def elsewhere(scope: Any, receive: Any, send: Any) -> None:
+        headers.append(dict(scope["headers"]))
+        location = [(b"location", url.replace("127.0.0.1", "localhost").encode() + b"/free")]
+        status, sent = (302, location) if scope["path"] == "/cheap" else (200, [])
+        await send({"type": "http.response.start", "status": status, "headers": sent})
+        await send({"type": "http.response.body", "body": b"moved"})
+
+    shop.handler.handler = elsewhere
+    assert get_requests(wallet, url + "/cheap") == (200, b"moved")
+    first, second = headers
+    assert b"payment-signature" in first and b"payment-signature" not in second
+    assert second[b"host"].startswith(b"localhost")
 
 
 def test_post__its_body_is_sent_again_with_the_payment(

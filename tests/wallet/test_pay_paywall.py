@@ -18,7 +18,7 @@ from farthing.wallet import (
 )
 from farthing.wallet.flow import Answer, lost, pay, refund
 from farthing.wallet.onchain import finish_withdrawal, positions, recover, withdraw
-from tests.escrow_world import DELAY, FUNDS, PAYER, World
+from tests.escrow_world import DELAY, FUNDS, PAYER, SECOND_PAYER, World
 from tests.paywall.paywall_kit import CHEAP, DEAR, Got, Shop, run
 from tests.wallet.conftest import OpenWallet
 from tests.wallet.wallet_kit import HOST, URL, budget, drive
@@ -269,6 +269,9 @@ def test_recover__from_the_key_and_the_chain_alone(
     old = open_wallet(RULES)
     for path in ("/cheap", "/dear"):
         site.pay(old, path)
+    # There are others on this chain, and channels of this payer that another key signs for.
+    world.deposit(SECOND_PAYER, 1_000)
+    world.deposit(PAYER, 1_000)
     wallet = open_wallet(RULES, "new.db")
     (lane,) = recover(wallet)
     assert lane.channel_id == old.store.lanes()[0].channel_id
@@ -279,7 +282,7 @@ def test_recover__from_the_key_and_the_chain_alone(
     (lane,) = wallet.store.lanes()
     assert (lane.charged, lane.signed) == (2 * CHEAP + DEAR,) * 2
     assert lane.origin == f"http://{HOST}"
-    assert world.token.balance_of(PAYER.address) == FUNDS - 10_000
+    assert world.token.balance_of(PAYER.address) == FUNDS - 10_000 - 1_000
     # What the lost wallet signed does not count here; the voucher that asked does, besides.
     assert wallet.store.used()[0][1] == 2 * CHEAP
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from farthing.protocol.payments import read_payment
 from farthing.wallet import (
     AnswerLost,
     Approval,
@@ -172,7 +173,9 @@ def test_pay__all_answers_lost__the_next_time_the_same_voucher(
     site.lose = lambda count: False
     assert site.pay(open_wallet()).status == 200
     assert site.shop.served == 1 and charged(wallet) == [CHEAP]
-    # Nor was the deposit made twice.
+    # Nor was the deposit made twice, or asked for again: the chain has it.
+    assert read_payment(site.seen[0].encode()).deposit is not None
+    assert read_payment(site.seen[-1].encode()).deposit is None
     assert world.token.balance_of(PAYER.address) == FUNDS - 10_000
     assert wallet.store.used()[0][1:3] == (CHEAP, 10_000)
 

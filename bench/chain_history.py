@@ -40,7 +40,7 @@ TOP_UP = 1_000_000
 # Calls of one multicall; see MAX_CALLS in contracts/BatchSettlement.vy.
 CALLS = 16
 # What is sent to anvil at a time, and goes into a block.
-TRANSACTIONS = 4
+TRANSACTIONS = 8
 GAS = 20_000_000
 PAYERS = 40
 
@@ -92,7 +92,7 @@ class History:
 @contextmanager
 def history(events: int) -> Iterator[History]:
     """Runs a node whose settlement contract has at least so many events."""
-    with anvil("--gas-limit", "1000000000", "--auto-impersonate") as url:
+    with anvil("--gas-limit", "1000000000", "--auto-impersonate", "--prune-history") as url:
         w3 = connect(url)
         operator = Sender(w3, Account.from_key(ANVIL_KEYS[0]))
         token = place(operator, "TestUSD").address

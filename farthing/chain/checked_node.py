@@ -1,7 +1,7 @@
 """What a queue asks a node. Every answer is looked at before it is believed.
 
-Behind one URL there may be many nodes, some of them late, and a proxy that mixes answers up. Whatever
-is not a clean answer to just that question raises, and so changes nothing.
+Behind one URL there may be many nodes, some of them late, and a proxy that mixes answers up.
+Whatever is not a clean answer to just that question raises, and so changes nothing.
 """
 
 from __future__ import annotations

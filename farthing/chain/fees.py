@@ -1,4 +1,4 @@
-"""What is offered for a transaction's gas, and what for one that waits too long. Wei for each gas."""
+"""What is offered for a transaction's gas, in wei for each, and what once it waits too long."""
 
 from __future__ import annotations
 

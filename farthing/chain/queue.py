@@ -1,9 +1,9 @@
-"""The transactions of one key, over crashes, lost answers, dropped transactions and reorganisations.
+"""The transactions of one key, over crashes, lost answers, dropped ones and reorganisations.
 
 What is to be sent is written down first, in a journal that outlives the process, and so is every
-signed transaction before a node gets it. Whether the chain has it is unknown until it is seen there:
-until then the same bytes are sent again, and nothing that a node says or fails to say is taken for a
-failure. A transaction keeps its nonce until somebody else's has used it up for good.
+signed transaction before a node gets it. Whether the chain has it is unknown until it is seen
+there: until then the same bytes are sent again, and nothing that a node says or fails to say is
+taken for a failure. A transaction keeps its nonce until another one has used that up for good.
 
 Many processes may have a queue of the same key. A lease in the journal lets one of them work at a
 time, and it does not matter which.
@@ -16,13 +16,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from web3 import Web3
 from web3.types import TxReceipt
 
 from farthing.chain.checked_node import Call, CheckedNode, Head, WouldFail
 from farthing.chain.fees import GWEI, FeePolicy, Fees
+from farthing.chain.journal import Attempted, Journal, Queued
 from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import IN_FLIGHT, Transaction, TransactionSigner
 from farthing.chain.used_nonces import find_user
@@ -45,119 +46,6 @@ GAP_GAS = 21_000
 # Seconds between two looks of somebody who waits: at first, and at most.
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
-
-
-class Queued(Protocol):
-    """A transaction as a journal keeps it; see `farthing.ledger.QueuedTransaction`."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def sender(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def subject(self) -> bytes: ...
-    @property
-    def to(self) -> str: ...
-    @property
-    def data(self) -> bytes: ...
-    @property
-    def gas(self) -> int: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def nonce(self) -> int | None: ...
-    @property
-    def block(self) -> int: ...
-    @property
-    def block_hash(self) -> bytes: ...
-    @property
-    def succeeded(self) -> bool: ...
-    @property
-    def gas_used(self) -> int: ...
-    @property
-    def fee(self) -> int: ...
-    @property
-    def reason(self) -> str: ...
-
-
-class Attempted(Protocol):
-    """One signing of a transaction; see `farthing.ledger.Attempt`."""
-
-    @property
-    def hash(self) -> bytes: ...
-    @property
-    def raw(self) -> bytes: ...
-    @property
-    def nonce(self) -> int: ...
-    @property
-    def max_fee(self) -> int: ...
-    @property
-    def tip(self) -> int: ...
-    @property
-    def time(self) -> int: ...
-
-
-class Journal(Protocol):
-    """Where a queue writes down what it is about to do. A `farthing.ledger.Ledger` is one.
-
-    What is written is durable when a method returns. A method that takes the lease writes only if
-    its holder still has it, and raises otherwise.
-    """
-
-    def take_lease(self, lease: tuple[str, str], seconds: float) -> bool: ...
-    def give_lease(self, lease: tuple[str, str]) -> None: ...
-    def enqueue(
-        self,
-        *,
-        sender: str,
-        kind: str,
-        subject: bytes,
-        to: str,
-        data: bytes,
-        gas: int,
-        time: int,
-        rows: Sequence[tuple[bytes, int]] = (),
-    ) -> int: ...
-    def transaction(self, transaction_id: int, /) -> Queued | None: ...
-    def find_transaction(self, kind: str, subject: bytes, /) -> Queued | None: ...
-    def transactions(
-        self,
-        *,
-        sender: str | None = None,
-        states: Sequence[str] | None = None,
-        after: int = 0,
-        limit: int = 1000,
-        newest_first: bool = False,
-    ) -> Sequence[Queued]: ...
-    def attempts(self, transaction_id: int, /) -> Sequence[Attempted]: ...
-    def sign(
-        self,
-        transaction_id: int,
-        lease: tuple[str, str],
-        *,
-        hash: bytes,
-        raw: bytes,
-        nonce: int,
-        max_fee: int,
-        tip: int,
-        time: int,
-    ) -> None: ...
-    def move_transaction(
-        self,
-        transaction_id: int,
-        lease: tuple[str, str],
-        state: str,
-        *,
-        time: int,
-        block: int = 0,
-        block_hash: bytes = b"",
-        succeeded: bool = False,
-        gas_used: int = 0,
-        fee: int = 0,
-        reason: str = "",
-    ) -> None: ...
 
 
 class NotQueued(FarthingError):
@@ -325,7 +213,9 @@ class TransactionQueue:
             if not self._journal.transactions(sender=self.address, states=LIVE, limit=1):
                 return changes
             if not self._journal.take_lease(self._lease, LEASE_SECONDS):
-                self.problem = f"another process has the lease of {self._lease[0]}: it does the work."
+                self.problem = (
+                    f"another process has the lease of {self._lease[0]}: it does the work."
+                )
                 return changes
             try:
                 self._work(changes)
@@ -464,7 +354,9 @@ class TransactionQueue:
                 return  # this node is late
             if each.state == FAILED:
                 continue  # whoever ordered it knows that it failed, and may have ordered another
-            reason = f"a reorganisation undid block {each.block}, which was final: it is sent again."
+            reason = (
+                f"a reorganisation undid block {each.block}, which was final: it is sent again."
+            )
             log.error("transaction %s: %s", each.id, reason)
             self._move(each, SIGNED, changes, reason=reason)
         self._used_below = count
@@ -557,7 +449,11 @@ class TransactionQueue:
         """
         signed = sorted(self._all(SIGNED), key=_nonce)
         held = {_nonce(each) for each in (*signed, *self._all(MINED))}
-        if not signed or _nonce(signed[-1]) < count or lowest_free(count, held) > _nonce(signed[-1]):
+        if (
+            not signed
+            or _nonce(signed[-1]) < count
+            or lowest_free(count, held) > _nonce(signed[-1])
+        ):
             return
         behind = next(each for each in signed if _nonce(each) > lowest_free(count, held))
         waited = head.time - self._latest(behind).time
@@ -610,12 +506,8 @@ class TransactionQueue:
 
     # ------------------------------------------------------------ the journal
 
-    def _move(
-        self, found: Queued, state: str, changes: list[Changed], **values: Any
-    ) -> Queued:
-        self._journal.move_transaction(
-            found.id, self._lease, state, time=self._now(), **values
-        )
+    def _move(self, found: Queued, state: str, changes: list[Changed], **values: Any) -> Queued:
+        self._journal.move_transaction(found.id, self._lease, state, time=self._now(), **values)
         now = self._read(found.id)
         if state != SIGNED or found.state != SIGNED:
             self._offered.pop(found.id, None)

@@ -21,8 +21,9 @@ from itertools import pairwise
 
 from msgspec import Struct, field
 
+from farthing.chain.checked_node import AnswerUnusable
 from farthing.chain.connection import NodeUnreachable, WrongChain
-from farthing.chain.json_rpc import AnswerUnusable, NodeRefused, ask, look_up, number
+from farthing.chain.json_rpc import NodeRefused, ask, look_up, number
 from farthing.chain.lens import Lens
 from farthing.chain.logs import (
     Log,

@@ -197,7 +197,7 @@ class Watcher:
         settlement: The contract.
         payees: Whose new channels are told of.
         confirmations: So many blocks on top of one make it final.
-        range_blocks: Blocks asked for at a time, at most.
+        range_blocks: Blocks asked for at a time, at most; ``most_ranges``: so many times a reading.
         start_block: Where to begin with no cursor; without it, where the chain is now.
         clock: Unix seconds.
     """
@@ -209,6 +209,7 @@ class Watcher:
         *,
         confirmations: int = CONFIRMATIONS,
         range_blocks: int = RANGE_BLOCKS,
+        most_ranges: int = MOST_RANGES,
         start_block: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -225,6 +226,7 @@ class Watcher:
         self._confirmations = confirmations
         self._most_blocks = range_blocks
         self._blocks = range_blocks
+        self._most_ranges = most_ranges
         self._start_block = start_block
         self._clock = clock
         self._lens = Lens(self._w3, settlement.address, self._chain_id)
@@ -364,7 +366,7 @@ class Watcher:
     def _settled(self, first: int, last: int) -> tuple[int, list[Log]]:
         """Events of final blocks, and the block up to which all of them are there."""
         logs: list[Log] = []
-        for _ in range(MOST_RANGES):
+        for _ in range(self._most_ranges):
             if first > last or len(logs) >= MOST_EVENTS:
                 break
             end, found = self._range(first, last)

@@ -16,10 +16,10 @@ from farthing.protocol import ChannelConfig
 from farthing.redeemer.follower import Followed, Follower
 from farthing.redeemer.packer import pack
 from tests.conftest import rpc
-from tests.escrow_world import AUTHORIZER, PAYER, RECEIVER, SECOND_PAYER, World
+from tests.escrow_world import AUTHORIZER, PAYER, RECEIVER, World
 
 CONFIRMATIONS = 4
-PAYERS = (PAYER, SECOND_PAYER)
+OWN = (RECEIVER.address, AUTHORIZER.address)
 
 
 @dataclass
@@ -41,7 +41,9 @@ class Shop:
         self.now += 1
         return self.now
 
-    def follower(self, url: str | None = None, **settings: Any) -> Follower:
+    def follower(
+        self, url: str | None = None, own: Sequence[str] = OWN, **settings: Any
+    ) -> Follower:
         """A follower as after a start, through another URL of the node if there is one."""
         settlement = self.world.settlement
         if url is not None:
@@ -49,7 +51,7 @@ class Shop:
         payee = Payee(RECEIVER.address, AUTHORIZER.address, self.world.token.address)
         settings = {"confirmations": CONFIRMATIONS, "clock": self.clock, **settings}
         watcher = Watcher(settlement, [payee], **settings)
-        return Follower(self.ledger, watcher, own=[RECEIVER.address, AUTHORIZER.address])
+        return Follower(self.ledger, watcher, own=own)
 
     # ------------------------------------------------------------ what happens on the chain
 

@@ -63,6 +63,11 @@ class Log(Struct, frozen=True):
     index: int
     transaction: str
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """Names the event, on every fork another."""
+        return self.block_hash, self.index
+
 
 @cache
 def event_topics() -> dict[str, str]:

@@ -336,7 +336,9 @@ class Watcher:
         kept, new, root = self._ancestors(head, state, final)
         gone += state.window[len(kept) :]
         hashes = {block.number: block.hash for block in (root, *new)}
-        hashes |= {seen.block.number: seen.block.hash for seen in kept}
+        hashes |= {each.block.number: each.block.hash for each in kept}
+        if hashes.get(at.block, at.hash) != at.hash:
+            raise AnswerUnusable("eth_getBlockByHash", "it is of another fork")
         reached, settled = self._settled(at.block + 1, final)
         point = Point(reached, hashes.get(reached) or self._hash(reached))
         hashes[reached] = point.hash
@@ -345,10 +347,12 @@ class Watcher:
             raise AnswerUnusable("eth_getLogs", "it is of another fork")
         seen = tuple(Seen(block, tuple(self._logs_of(block))) for block in new)
 
-        known = {(log.block_hash, log.index) for each in kept for log in each.logs}
-        news = [log for log in settled if (log.block_hash, log.index) not in known]
+        # What was seen in the window is no news when it becomes final.
+        known = {log.key for each in (*gone, *kept) for log in each.logs}
+        still = {log.key for log in settled}
+        news = [log for log in settled if log.key not in known]
         news += [log for each in seen for log in each.logs]
-        undone = [log for each in gone for log in each.logs]
+        undone = [log for each in gone for log in each.logs if log.key not in still]
         cursor = state.cursor if point == at else state.cursor.moved(point)
         window = tuple(each for each in (*kept, *seen) if each.block.number > reached)
         return Update(

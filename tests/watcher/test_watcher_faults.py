@@ -257,6 +257,28 @@ def test_step__a_node_that_hangs_up_on_long_ranges(shop: Shop, node_url: str) ->
     shop.compare()
 
 
+def test_step__what_was_read_before_a_fault_is_kept(shop: Shop, node_url: str) -> None:
+    start_block = shop.world.w3.eth.block_number + 1
+    _busy_blocks(shop)
+
+    def limited(body: bytes) -> bytes:
+        if method(body) == "eth_getLogs":
+            first = json.loads(body)["params"][0].get("fromBlock", "0x0")
+            if int(first, 16) >= start_block + 4:
+                return b"not now"
+        return forward(node_url, body)
+
+    with stub_node(limited) as url:
+        follower = shop.follower(url, start_block=start_block, range_blocks=2)
+        step = follower.step()
+        assert step.behind == shop.world.w3.eth.block_number - CONFIRMATIONS - (start_block + 3)
+        assert step.events["ChannelCreated"] == 2
+        with pytest.raises(NodeUnreachable):
+            follower.step()
+    catch_up(shop.follower(start_block=start_block))
+    shop.compare()
+
+
 def test_step__a_node_that_refuses_even_one_block(shop: Shop, node_url: str) -> None:
     _busy_blocks(shop)
 
@@ -292,7 +314,6 @@ def test_step__a_node_that_keeps_events_to_itself(shop: Shop, node_url: str) -> 
         channel_id = shop.deposit(PAYER)
         follower.step()
         is_silent = True
-        shop.now += 1_000
         shop.withdraw(PAYER)
         step = follower.step()
     assert [found.channel_id for found in step.differences] == [channel_id]

@@ -38,7 +38,7 @@ from farthing.protocol.errors import FarthingError
 from farthing.protocol.values import non_zero_address
 
 # Blocks asked for at a time. Where a node wants fewer, fewer are asked for.
-RANGE_BLOCKS = 2_000
+RANGE_BLOCKS = 500
 # Events after which a reading ends and what it found is written down.
 MOST_EVENTS = 20_000
 # Ranges after which it does so too.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from eth_typing import BlockNumber
 from hexbytes import HexBytes
@@ -23,15 +23,17 @@ from farthing.chain.sender import GAS_MARGIN_PERCENT, as_farthing_error, node_wo
 from farthing.protocol.errors import FarthingError
 
 T = TypeVar("T")
+Receipt: TypeAlias = TxReceipt
 
 # What nodes say of a transaction they have got before.
 _KNOWN = re.compile(r"already (known|imported|exists|in)|known transaction", re.IGNORECASE)
 # What they say of one whose nonce is used: the count of the account tells the same.
 _LATE = re.compile(r"nonce (is )?too low|old ?nonce", re.IGNORECASE)
 # What they say of a call that would fail in a block too, when it is not the contract's own refusal.
+# Each node has other words, and what is not among these is asked again.
 _HOPELESS = re.compile(
-    r"out ?of ?gas|gas required exceeds|intrinsic gas|cannot be negative|invalid.{0,3}opcode"
-    r"|invalid ?fe ?opcode|stack ?(under|over)flow|invalid ?jump",
+    r"out ?of ?gas|oog\b|gas required exceeds|intrinsic gas|gas cannot be negative|evm error"
+    r"|always fails below|invalid.{0,3}opcode|stack ?(under|over)flow|invalid ?jump",
     re.IGNORECASE,
 )
 
@@ -179,10 +181,10 @@ class CheckedNode:
         found = self._ask("a tip", get)
         return None if found is None else _whole(found, "a tip")
 
-    def receipt(self, transaction: bytes) -> TxReceipt | None:
+    def receipt(self, transaction: bytes) -> Receipt | None:
         """The receipt of a transaction that is in a block of the chain."""
 
-        def get() -> TxReceipt | None:
+        def get() -> Receipt | None:
             try:
                 return self._w3.eth.get_transaction_receipt(HexBytes(transaction))
             except TransactionNotFound:

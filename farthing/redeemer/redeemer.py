@@ -275,8 +275,9 @@ class Redeemer:
         if plan.is_run or asked:
             # Before anything is ordered: a run that is cut off goes on.
             self._remember_run(goes_on=True)
+        in_flight = self._ledger.in_flight()
         for planned in plan.batches[: max(room, 0)]:
-            self._order(step, planned, head, plan.gas)
+            self._order(step, planned, in_flight, head, plan.gas)
         for settle in plan.settles:
             transaction = self._settlement.plan_settle(settle.receiver, settle.token)
             named = (settle.receiver + settle.token).encode()
@@ -288,20 +289,24 @@ class Redeemer:
             if asked:
                 self._ledger.remember(_ASKED, "")
 
-    def _order(self, step: Step, planned: Planned, head: Head, gas: GasPrice) -> None:
+    def _order(
+        self,
+        step: Step,
+        planned: Planned,
+        in_flight: Mapping[bytes, int],
+        head: Head,
+        gas: GasPrice,
+    ) -> None:
         """Looks at a batch's channels on the chain, and orders what still brings something."""
         # Also so that nobody else begins while this one is at it for long.
         if not self._ledger.take_lease(self._lease, LEASE_SECONDS):
             step.problems.append("another redeemer took over in the middle of a step")
             return
         ids = planned.batch.channel_ids
-        snapshots = dict(
-            zip(ids, self._lens.read(ids, head.number, "0x" + head.hash.hex()), strict=True)
-        )
-        in_flight = self._ledger.in_flight()
+        found = self._lens.read(ids, head.number, "0x" + head.hash.hex())
         books = {
-            channel_id: Books(found.balance, max(found.total_claimed, in_flight.get(channel_id, 0)))
-            for channel_id, found in snapshots.items()
+            channel_id: Books(each.balance, max(each.total_claimed, in_flight.get(channel_id, 0)))
+            for channel_id, each in zip(ids, found, strict=True)
         }
         if planned.kind == REDEEM:
             self._order_redeem(step, planned, books, gas)

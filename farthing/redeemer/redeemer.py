@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 
 from farthing.chain.checked_node import Call, CheckedNode, Head, WouldFail
 from farthing.chain.fees import FeePolicy
+from farthing.chain.journal import FAILED, FINAL, LIVE, REFUSED
 from farthing.chain.lens import Lens
-from farthing.chain.queue import FAILED, FINAL, LIVE, REFUSED, TransactionQueue
+from farthing.chain.queue import TransactionQueue
 from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import IN_FLIGHT, Transaction
 from farthing.chain.settlement import Channel as Books
@@ -207,7 +208,7 @@ class Redeemer:
             is_asked=asked,
         )
         way = self._way(head)
-        with _without_collection():
+        with without_collection():
             choice = choose(
                 self._ledger.redeemable(),
                 self.policy,
@@ -548,7 +549,7 @@ def _not_moved(name: str, due: int, moved: int, show: Callable[[int], str]) -> s
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Plans without the collector of cycles: a hundred thousand channels make a million objects and
     no cycle, and looking through them over and over takes a third of the time."""
     was_on = gc.isenabled()

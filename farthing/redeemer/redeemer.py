@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from farthing.chain.checked_node import Call, CheckedNode, Head, WouldFail
 from farthing.chain.fees import FeePolicy
-from farthing.chain.journal import FAILED, FINAL, LIVE, REFUSED
+from farthing.chain.journal import FAILED, FINAL, LIVE, MINED, REFUSED
 from farthing.chain.lens import Lens
 from farthing.chain.queue import TransactionQueue
 from farthing.chain.reverts import ContractReverted
@@ -249,8 +249,9 @@ class Redeemer:
         if owed <= 0:
             return
         said = f"{self._show(owed)} claimed before for {self._receiver}"
-        claims = any(each.kind == CLAIM for each in plan.batches)
-        if claims or any(each.kind in (CLAIM, SETTLE) for each in self._live()):
+        # One key's transactions go in their order: what is in a block stays before this one.
+        unseen = [each.kind for each in self._live() if each.state != MINED]
+        if CLAIM in unseen or SETTLE in unseen or CLAIM in (each.kind for each in plan.batches):
             plan.notes.append(f"{said} is paid out after the claims that are on their way")
             return
         transaction = self._settlement.plan_settle(self._receiver, self._token)

@@ -202,7 +202,7 @@ def test_step__the_same_rows_once_more_after_a_top_up(shop: Shop) -> None:
     assert (booked.amount, booked.skipped) == (0, {RowReason.EMPTY: 1})
     assert booked.problem == (
         "transaction 1, a redeem, skipped rows: 1 empty: the channel is unknown, or nothing is "
-        "left in it"
+        "left in it."
     )
     assert [each.reason for each in shop.redeemer.plan(now=True).left] == [Reason.EMPTY]
     world = shop.world
@@ -249,7 +249,7 @@ def test_step__a_token_that_says_yes_and_moves_nothing(shop: Shop) -> None:
     assert (booked.amount, booked.paid) == (10, 0)
     assert booked.problem == (
         "transaction 1, a redeem, paid 10 by the contract and 0 by the token: look at the token "
-        "before you take more of it"
+        "before you take more of it."
     )
 
 

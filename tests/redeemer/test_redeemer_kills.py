@@ -38,8 +38,8 @@ def points(shop: Shop) -> dict[str, tuple[Any, str, bool]]:
     redeemer, queue = shop.redeemer, shop.queue
     return {
         "leased": (shop.ledger, "take_lease", False),
-        "books read": (redeemer._lens, "read", False),
-        "simulated": (redeemer._node, "simulate", False),
+        "books read": (redeemer._desk.lens, "read", False),
+        "simulated": (redeemer._desk.node, "simulate", False),
         "run or asking or booking remembered": (shop.ledger, "remember", False),
         "before the order": (queue._journal, "enqueue", True),
         "ordered": (queue._journal, "enqueue", False),

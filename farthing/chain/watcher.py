@@ -21,8 +21,9 @@ from itertools import pairwise
 
 from msgspec import Struct, field
 
+from farthing.chain.checked_node import AnswerUnusable
 from farthing.chain.connection import NodeUnreachable, WrongChain
-from farthing.chain.json_rpc import AnswerUnusable, NodeRefused, ask, look_up, number
+from farthing.chain.json_rpc import NodeRefused, ask, look_up, number
 from farthing.chain.lens import Lens
 from farthing.chain.logs import (
     Log,
@@ -196,7 +197,7 @@ class Watcher:
         settlement: The contract.
         payees: Whose new channels are told of.
         confirmations: So many blocks on top of one make it final.
-        range_blocks: Blocks asked for at a time, at most.
+        range_blocks: Blocks asked for at a time, at most; ``most_ranges``: so many times a reading.
         start_block: Where to begin with no cursor; without it, where the chain is now.
         clock: Unix seconds.
     """
@@ -208,6 +209,7 @@ class Watcher:
         *,
         confirmations: int = CONFIRMATIONS,
         range_blocks: int = RANGE_BLOCKS,
+        most_ranges: int = MOST_RANGES,
         start_block: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -224,6 +226,7 @@ class Watcher:
         self._confirmations = confirmations
         self._most_blocks = range_blocks
         self._blocks = range_blocks
+        self._most_ranges = most_ranges
         self._start_block = start_block
         self._clock = clock
         self._lens = Lens(self._w3, settlement.address, self._chain_id)
@@ -333,7 +336,9 @@ class Watcher:
         kept, new, root = self._ancestors(head, state, final)
         gone += state.window[len(kept) :]
         hashes = {block.number: block.hash for block in (root, *new)}
-        hashes |= {seen.block.number: seen.block.hash for seen in kept}
+        hashes |= {each.block.number: each.block.hash for each in kept}
+        if hashes.get(at.block, at.hash) != at.hash:
+            raise AnswerUnusable("eth_getBlockByHash", "it is of another fork")
         reached, settled = self._settled(at.block + 1, final)
         point = Point(reached, hashes.get(reached) or self._hash(reached))
         hashes[reached] = point.hash
@@ -342,10 +347,12 @@ class Watcher:
             raise AnswerUnusable("eth_getLogs", "it is of another fork")
         seen = tuple(Seen(block, tuple(self._logs_of(block))) for block in new)
 
-        known = {(log.block_hash, log.index) for each in kept for log in each.logs}
-        news = [log for log in settled if (log.block_hash, log.index) not in known]
+        # What was seen in the window is no news when it becomes final.
+        known = {log.key for each in (*gone, *kept) for log in each.logs}
+        still = {log.key for log in settled}
+        news = [log for log in settled if log.key not in known]
         news += [log for each in seen for log in each.logs]
-        undone = [log for each in gone for log in each.logs]
+        undone = [log for each in gone for log in each.logs if log.key not in still]
         cursor = state.cursor if point == at else state.cursor.moved(point)
         window = tuple(each for each in (*kept, *seen) if each.block.number > reached)
         return Update(
@@ -363,7 +370,7 @@ class Watcher:
     def _settled(self, first: int, last: int) -> tuple[int, list[Log]]:
         """Events of final blocks, and the block up to which all of them are there."""
         logs: list[Log] = []
-        for _ in range(MOST_RANGES):
+        for _ in range(self._most_ranges):
             if first > last or len(logs) >= MOST_EVENTS:
                 break
             end, found = self._range(first, last)

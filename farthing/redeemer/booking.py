@@ -17,6 +17,8 @@ from farthing.redeemer.plan import CLAIM, REDEEM, SETTLE
 KINDS = (REDEEM, CLAIM, SETTLE)
 # A text in the ledger: every transaction up to that id is booked.
 _BOOKED = "redeemer booked"
+# And one with the addresses that something may have to be settled for.
+_RECEIVERS = "redeemer receivers"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Bookkeeper:
             if found is not None:
                 if found.problem:
                     found = replace(found, problem=found.problem.rstrip(".") + ".")
+                if found.credited or found.kind == CLAIM:
+                    self._remember_receivers(each)
                 booked.append(found)
                 self._booked.add(each.id)
         open_ids = [each.id for each in (*self.live(), *self.to_book())]
@@ -116,6 +120,17 @@ class Bookkeeper:
             skipped=skipped,
             problem=problem,
         )
+
+    def receivers(self) -> set[str]:
+        """Whom something was ever claimed for without being paid out at once."""
+        return set((self._ledger.recall(_RECEIVERS) or "").split())
+
+    def _remember_receivers(self, through: QueuedTransaction) -> None:
+        known = self.receivers()
+        channels = [self._ledger.channel(row.channel_id) for row in self._ledger.rows(through.id)]
+        found = known | {channel.config.receiver for channel in channels if channel is not None}
+        if found != known:
+            self._ledger.remember(_RECEIVERS, " ".join(sorted(found)))
 
     def _mirror(self, rows: Mapping[bytes, int], through: QueuedTransaction) -> bool:
         """Writes down what the chain says of a transaction's channels; False when the node is

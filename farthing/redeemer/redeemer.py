@@ -163,8 +163,7 @@ class Redeemer:
         gas = GasPrice(head.base_fee + self._tip(), self.policy.coin_price)
         last_run, is_open = self._run()
         moment = Moment(
-            # Deadlines are the chain's; a node that is late must not make them look far.
-            now=max(int(self._clock()), head.time),
+            now=self._now(head),
             gas=gas,
             last_run=last_run,
             run_is_open=is_open,
@@ -184,6 +183,10 @@ class Redeemer:
             plan = make_plan(choice, self.policy, gas, way, show=self._desk.show)
         self._plan_settles(plan, asked)
         return plan
+
+    def _now(self, head: Head) -> int:
+        # Deadlines are the chain's; a node that is late must not make them look far.
+        return max(int(self._clock()), head.time)
 
     def _way(self, head: Head) -> Way:
         terms = (self._receiver, self._desk.authorizer.address)
@@ -206,33 +209,40 @@ class Redeemer:
         return self._fees.tip if suggested is None else min(suggested, self._fees.tip)
 
     def _plan_settles(self, plan: Plan, asked: bool) -> None:
-        """Adds the payout of what is claimed and not paid, once nothing more is being claimed."""
-        account = self._desk.settlement.receiver_account(self._receiver, self._token)
-        owed = account.total_claimed - account.total_settled
-        if owed <= 0:
-            return
-        said = f"{self._desk.show(owed)} claimed before for {self._receiver}"
+        """Adds payouts of what is claimed and not paid, once nothing more is being claimed."""
         # One key's transactions go in their order: what is in a block stays before this one.
-        unseen = [each.kind for each in self._books.live() if each.state != MINED]
-        if CLAIM in unseen or SETTLE in unseen or CLAIM in (each.kind for each in plan.batches):
-            plan.notes.append(f"{said} is paid out after the claims that are on their way")
-            return
+        unseen = {each.kind for each in self._books.live() if each.state != MINED}
+        planned = {each.kind for each in plan.batches}
+        waits = bool({CLAIM, SETTLE} & (unseen | planned))
+        for receiver in sorted({self._receiver, *self._books.receivers()}):
+            account = self._desk.settlement.receiver_account(receiver, self._token)
+            owed = account.total_claimed - account.total_settled
+            if owed <= 0:
+                continue
+            said = f"{self._desk.show(owed)} claimed before for {receiver}"
+            if waits:
+                plan.notes.append(f"{said} is paid out after the claims that are on their way")
+                continue
+            self._plan_settle(plan, receiver, owed, account.total_claimed, said, asked)
+        if plan.settles and not plan.batches:
+            owed = sum(each.value for each in plan.settles)
+            plan.why = f"Settles {self._desk.show(owed)} that was claimed before."
+
+    def _plan_settle(
+        self, plan: Plan, receiver: str, owed: int, claimed: int, said: str, asked: bool
+    ) -> None:
         settlement = self._desk.settlement
-        data = settlement.plan_settle(self._receiver, self._token).data
-        call = Call(self._desk.queue.address, settlement.address, data)
+        data = settlement.plan_settle(receiver, self._token).data
         try:
-            gas = self._desk.node.estimate(call)
+            gas = self._desk.node.estimate(Call(self._desk.queue.address, settlement.address, data))
         except (ContractReverted, WouldFail) as error:
             plan.notes.append(f"{said} waits, for the token does not pay it out: {error}")
             return
         cost = plan.gas.cost(gas)
-        if not pays(owed, cost, ALL if asked else self.policy.share):
+        if pays(owed, cost, ALL if asked else self.policy.share):
+            plan.settles.append(Settle(receiver, self._token, owed, claimed, gas, cost))
+        else:
             plan.notes.append(f"{said} waits, for paying it out costs {self._desk.show(cost)}")
-            return
-        settle = Settle(self._receiver, self._token, owed, account.total_claimed, gas, cost)
-        plan.settles.append(settle)
-        if not plan.batches:
-            plan.why = f"Settles {said}."
 
     # ------------------------------------------------------------ ordering
 
@@ -241,7 +251,7 @@ class Redeemer:
         goes_on = len(plan.batches) > room
         if plan.is_run or asked:
             # Before anything is ordered: a run that is cut off goes on.
-            self._remember_run(goes_on=True)
+            self._remember_run(head, goes_on=True)
         orders = Orders(self._desk, head, plan.gas)
         step.submitted, problems = orders.submitted, orders.problems
         for planned in plan.batches[: max(room, 0)]:
@@ -255,7 +265,7 @@ class Redeemer:
             orders.settle(settle)
         step.problems += problems
         if (plan.is_run or asked) and not goes_on:
-            self._remember_run(goes_on=False)
+            self._remember_run(head, goes_on=False)
             if asked:
                 self._ledger.remember(_ASKED, "")
 
@@ -269,10 +279,10 @@ class Redeemer:
         began, _, state = (self._ledger.recall(_RUN) or f"0 {_DONE}").partition(" ")
         return int(began), state == _OPEN
 
-    def _remember_run(self, *, goes_on: bool) -> None:
+    def _remember_run(self, head: Head, *, goes_on: bool) -> None:
         began, is_open = self._run()
         if not is_open and goes_on:
-            began = int(self._clock())
+            began = self._now(head)
         self._ledger.remember(_RUN, f"{began} {_OPEN if goes_on else _DONE}")
 
 

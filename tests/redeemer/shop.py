@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
@@ -33,7 +32,7 @@ class Shop:
     """A publisher at work. Steps are made by hand, and blocks are mined by hand."""
 
     world: World
-    ledger_path: Path
+    url: str
     policy: Policy = FREE
     account: LocalAccount = AUTHORIZER
     fees: FeePolicy = field(default_factory=FeePolicy)
@@ -45,11 +44,11 @@ class Shop:
 
     def __post_init__(self) -> None:
         self.settlement = self.world.settlement
-        self.ledger = open_ledger(str(self.ledger_path))
+        self.ledger = open_ledger(self.url)
         self.queue = TransactionQueue(
             self.world.w3,
             self.account,
-            open_ledger(str(self.ledger_path)),
+            open_ledger(self.url),
             confirmations=CONFIRMATIONS,
             fees=self.fees,
             holder=self.holder,

@@ -27,7 +27,7 @@ WALLET = bytes.fromhex("631626ba7e60e01b5f5260205ff3")
 
 @pytest.fixture
 def shop(node_world: World, tmp_path: Path) -> Shop:
-    return Shop(node_world, tmp_path / "ledger.db")
+    return Shop(node_world, str(tmp_path / "ledger.db"))
 
 
 def official(shop: Shop) -> Shop:
@@ -129,6 +129,15 @@ def test_plan__changes_nothing(shop: Shop) -> None:
     assert any(line.startswith("Redeems  10 of 1 channels in 1") for line in plan.lines(str))
 
 
+def test_step__with_a_ledger_in_postgresql(node_world: World, postgres_url: str) -> None:
+    shop = Shop(node_world, postgres_url)
+    configs = shop.open(10, 20)
+    assert len(shop.step().submitted) == 1
+    assert shop.claimed(*configs) == [10, 20]
+    assert [each.paid for each in shop.finish().booked] == [30]
+    assert list(shop.ledger.redeemable()) == []
+
+
 # ---------------------------------------------------------------- prices
 
 
@@ -228,7 +237,7 @@ def test_step__a_paused_token_is_credited_and_settled_later(shop: Shop) -> None:
         (note,) = step.plan.notes  # type: ignore[union-attr]
         assert note.startswith(f"30 claimed before for {RECEIVER.address} waits, for the token")
     step = shop.step()
-    assert step.why == f"Settles 30 claimed before for {RECEIVER.address}."
+    assert step.why == "Settles 30 that was claimed before."
     ((booked),) = shop.finish().booked
     assert (booked.kind, booked.amount, booked.paid, booked.problem) == ("settle", 30, 30, "")
     assert shop.received() == 30
@@ -279,13 +288,26 @@ def test_step__the_official_contract_is_claimed_from_and_settled(shop: Shop) -> 
     step = shop.finish()
     ((booked),) = step.booked
     assert (booked.kind, booked.channels, booked.amount) == ("claim", 3, 60)
-    assert step.why == f"Settles 60 claimed before for {RECEIVER.address}."
+    assert step.why == "Settles 60 that was claimed before."
     shop.send()
     assert shop.received() == 60
     ((booked),) = shop.finish().booked
     assert (booked.kind, booked.amount, booked.paid) == ("settle", 60, 60)
     account = shop.settlement.receiver_account(RECEIVER.address, shop.world.token.address)
     assert account == ReceiverAccount(60, 60)
+
+
+def test_step__claims_for_an_earlier_payout_address_are_settled_too(shop: Shop) -> None:
+    shop = official(shop)
+    shop.open(10)
+    shop.open(20, receiver=STRANGER.address)
+    shop.step()
+    shop.finish()
+    shop.send()
+    # Another process knows it from the ledger.
+    shop = shop.beside()
+    shop.step()
+    assert (shop.received(), shop.world.token.balance_of(STRANGER.address)) == (10, 20)
 
 
 def test_step__one_bad_row_does_not_keep_the_others_from_being_claimed(shop: Shop) -> None:

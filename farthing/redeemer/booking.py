@@ -55,10 +55,14 @@ class Bookkeeper:
         self._ledger = desk.ledger
         # What was booked since the start, of what comes after the text in the ledger.
         self._booked: set[int] = set()
+        self._untold: list[Booked] = []
 
     def book(self) -> list[Booked]:
-        """Looks on the chain what became of the transactions that are through."""
-        booked = []
+        """What became of the transactions that are through, until `told` is called.
+
+        It is written down only when it is asked for again: who dies meanwhile finds it once more.
+        """
+        self._remember_booked()
         for each in self.to_book():
             found = self._look(each)
             if found is not None:
@@ -66,13 +70,20 @@ class Bookkeeper:
                     found = replace(found, problem=found.problem.rstrip(".") + ".")
                 if found.credited or found.kind == CLAIM:
                     self._remember_receivers(each)
-                booked.append(found)
+                self._untold.append(found)
                 self._booked.add(each.id)
+        return list(self._untold)
+
+    def told(self) -> None:
+        """What `book` has found has reached whoever wants to know."""
+        self._untold.clear()
+
+    def _remember_booked(self) -> None:
         open_ids = [each.id for each in (*self.live(), *self.to_book())]
+        open_ids += [each.transaction_id for each in self._untold]
         done = min(open_ids) - 1 if open_ids else max(self._booked, default=0)
         if done > int(self._ledger.recall(_BOOKED) or 0):
             self._ledger.remember(_BOOKED, str(done))
-        return booked
 
     def _look(self, through: QueuedTransaction) -> Booked | None:
         """What became of a transaction; None when the node does not know yet."""

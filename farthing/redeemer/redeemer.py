@@ -33,6 +33,7 @@ from farthing.redeemer.policy import ALL, Moment, Policy, Reason, choose
 LEASE = "redeemer"
 # For how long nobody else redeems after a process died in the middle.
 LEASE_SECONDS = 60
+LOOK_SECONDS = 15.0
 # Transactions on their way at most. What is urgent later waits behind no more than that.
 OUTSTANDING = 2 * IN_FLIGHT
 # A transaction may take this part of a block at most, so that it finds room in one.
@@ -79,6 +80,8 @@ class Redeemer:
         holder: Names this redeemer among all of the ledger; no two at a time have one name.
         clock: Unix seconds.
         show: Writes an amount, for sentences.
+        look_seconds: All channels are looked through so often at most while there is no run and
+            no payer withdraws what it owes: with very many it takes seconds.
     """
 
     def __init__(
@@ -95,8 +98,13 @@ class Redeemer:
         holder: str,
         clock: Callable[[], float] = time.time,
         show: Callable[[int], str] = str,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self.policy = policy
+        self._look_seconds = look_seconds
+        # The latest plan, and when it was made by the clock that only goes forward.
+        self._latest: Plan | None = None
+        self._planned_at = 0.0
         node = CheckedNode(settlement.w3)
         lens = Lens(settlement.w3, settlement.address, settlement.domain.chain_id)
         self._desk = Desk(ledger, settlement, queue, authorizer, node, lens, show)
@@ -141,14 +149,17 @@ class Redeemer:
         if not self._ledger.take_lease(self._lease, LEASE_SECONDS):
             return Step("Waits: another redeemer of this ledger is at work.")
         try:
-            booked = self._books.book()
-            head = self._desk.node.head()
-            asked = self._is_asked()
-            step = Step("", booked=booked)
-            step.problems = [each.problem for each in booked if each.problem]
-            step.plan = self._plan(head, asked)
-            step.why = step.plan.why
-            self._submit(step, step.plan, head, asked)
+            self._desk.node.check_chain()
+            step = Step("", booked=self._books.book())
+            step.problems = [each.problem for each in step.booked if each.problem]
+            if step.booked or self._latest is None or not self._is_quiet(self._latest):
+                head = self._desk.node.head()
+                asked = self._is_asked()
+                self._latest = self._plan(head, asked)
+                self._planned_at = time.monotonic()
+                self._submit(step, self._latest, head, asked)
+            step.plan, step.why = self._latest, self._latest.why
+            self._books.told()
             return step
         finally:
             self._ledger.give_lease(self._lease)
@@ -273,6 +284,21 @@ class Redeemer:
 
     def _is_asked(self) -> bool:
         return bool(self._ledger.recall(_ASKED))
+
+    def _is_quiet(self, latest: Plan) -> bool:
+        """Whether the latest plan will do: it is young, and nothing has come up that waits for no
+        run."""
+        if time.monotonic() - self._planned_at >= self._look_seconds:
+            return False
+        if latest.batches or latest.settles or self._is_asked() or self._run()[1]:
+            return False
+        after = b""
+        while page := self._ledger.channels(withdrawing=True, after=after):
+            for channel in page:
+                if channel.state.charged > channel.state.mirror.total_claimed:
+                    return False
+            after = page[-1].channel_id
+        return True
 
     def _run(self) -> tuple[int, bool]:
         """When the last run began, and whether it goes on."""

@@ -37,6 +37,7 @@ class Shop:
     account: LocalAccount = AUTHORIZER
     fees: FeePolicy = field(default_factory=FeePolicy)
     holder: str = "first"
+    look_seconds: float = 0
     settlement: Settlement = field(init=False)
     ledger: Ledger = field(init=False)
     queue: TransactionQueue = field(init=False)
@@ -63,6 +64,7 @@ class Shop:
             token=self.world.token.address,
             fees=self.fees,
             holder=self.holder,
+            look_seconds=self.look_seconds,
         )
 
     def beside(self, **changes: Any) -> Shop:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from eth_utils.crypto import keccak
 
+from farthing.chain.connection import NodeUnreachable
 from farthing.chain.settlement import ReceiverAccount, Settlement
 from farthing.protocol import ZERO_ADDRESS
 from farthing.protocol import Reason as RowReason
-from farthing.redeemer import Reason
+from farthing.redeemer import Plan, Reason
 from tests.conftest import rpc
 from tests.escrow_world import RECEIVER, STRANGER, World, party
 from tests.redeemer.shop import DEPOSIT, FREE, Shop, replaced_code
@@ -136,6 +137,42 @@ def test_step__with_a_ledger_in_postgresql(node_world: World, postgres_url: str)
     assert shop.claimed(*configs) == [10, 20]
     assert [each.paid for each in shop.finish().booked] == [30]
     assert list(shop.ledger.redeemable()) == []
+
+
+def test_step__looks_through_all_channels_only_so_often(shop: Shop) -> None:
+    shop = shop.beside(look_seconds=3_600, policy=replace(FREE, interval=86_400))
+    payer = party("leaver")
+    config = shop.open_for(payer, 700)
+    first = shop.step()
+    (other,) = shop.open(10)
+    assert shop.step().plan is first.plan
+    # A withdrawal is seen at once, and so is somebody who asks.
+    shop.withdraw(payer, config, DEPOSIT)
+    assert len(shop.step().submitted) == 1
+    assert shop.claimed(config, other) == [700, 0]
+    assert len(shop.step(now=True).submitted) == 1
+    assert shop.claimed(config, other) == [700, 10]
+
+
+def test_step__what_was_booked_is_told_though_the_node_fails_then(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.open(10)
+    shop.step()
+    rpc(shop.world.w3, "anvil_mine", "0x10")
+    shop.queue.step()
+
+    def fail(policy: object, *values: object) -> Plan:
+        raise NodeUnreachable("http://nowhere", "it is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shop.redeemer, "_plan", fail)
+        with pytest.raises(NodeUnreachable):
+            shop.redeemer.step()
+    # Also by another process, after a crash.
+    assert [each.amount for each in shop.beside().redeemer.step().booked] == [10]
+    assert [each.amount for each in shop.redeemer.step().booked] == [10]
+    assert shop.redeemer.step().booked == []
 
 
 # ---------------------------------------------------------------- prices

@@ -29,7 +29,11 @@ FREE = Policy(coin_price=0, interval=1, max_cost_percent=Decimal(50))
 
 @dataclass
 class Shop:
-    """A publisher at work. Steps are made by hand, and blocks are mined by hand."""
+    """A publisher at work. Steps are made by hand, and blocks are mined by hand.
+
+    Attributes:
+        age: Seconds ago that its charges were made.
+    """
 
     world: World
     url: str
@@ -38,6 +42,7 @@ class Shop:
     fees: FeePolicy = field(default_factory=FeePolicy)
     holder: str = "first"
     look_seconds: float = 0
+    age: int = 10
     settlement: Settlement = field(init=False)
     ledger: Ledger = field(init=False)
     queue: TransactionQueue = field(init=False)
@@ -113,7 +118,7 @@ class Shop:
             signature=sign(signer, Voucher(channel_id, ceiling), domain) + more,
             route="GET /",
             request_id=f"{channel_id.hex()[:20]}-{state.charges}",
-            time=int(time.time()) - 10,
+            time=int(time.time()) - self.age,
             answer=None,
         )
         assert self.ledger.commit([charge]) == [True]

@@ -14,6 +14,8 @@ from farthing.chain.settlement import ReceiverAccount, Settlement
 from farthing.protocol import ZERO_ADDRESS
 from farthing.protocol import Reason as RowReason
 from farthing.redeemer import Plan, Reason
+from farthing.redeemer import redeemer as redeemer_module
+from farthing.redeemer.orders import Orders
 from tests.conftest import rpc
 from tests.escrow_world import RECEIVER, STRANGER, World, party
 from tests.redeemer.shop import DEPOSIT, FREE, Shop, replaced_code
@@ -103,12 +105,31 @@ def test_step__waits_and_says_until_when(shop: Shop) -> None:
 
 
 def test_step__a_run_begins_no_other_before_the_interval_is_over(shop: Shop) -> None:
-    shop.redeemer.policy = replace(FREE, interval=86_400)
+    shop = shop.beside(policy=replace(FREE, interval=86_400), age=100_000)
     shop.open(10)
-    shop.step(now=True)
+    assert len(shop.step().submitted) == 1
     shop.open(20)
     step = shop.step()
     assert (step.submitted, step.why.startswith("Waits until ")) == ([], True)
+
+
+def test_step__a_run_that_had_no_room_goes_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redeemer_module, "OUTSTANDING", 1)
+    shop = shop.beside(policy=replace(FREE, interval=86_400), age=100_000)
+    configs = [shop.open(10 + n, withdraw_delay=900 + n)[0] for n in range(3)]
+    assert len(shop.step().submitted) == 1
+    assert shop.claimed(*configs) == [0, 0, 12]
+    # Nor has it now, for what is in a block is not through.
+    assert shop.redeemer.step().submitted == []
+    step = shop.finish()
+    assert len(step.submitted) == 1
+    assert " goes on." in step.why
+    shop.send()
+    shop.finish()
+    shop.send()
+    assert shop.claimed(*configs) == [10, 11, 12]
+    shop.open(20)
+    assert shop.finish().submitted == []
 
 
 def test_step__what_one_asks_another_does(shop: Shop) -> None:
@@ -334,6 +355,14 @@ def test_step__the_official_contract_is_claimed_from_and_settled(shop: Shop) -> 
     assert account == ReceiverAccount(60, 60)
 
 
+def test_step__no_more_is_claimed_than_the_channel_holds(shop: Shop) -> None:
+    shop = official(shop)
+    config, other = shop.open(700, 10)
+    shop.settlement.refund(shop.world.sender(RECEIVER), config, DEPOSIT - 400)
+    assert shop.step().problems == []
+    assert shop.claimed(config, other) == [400, 10]
+
+
 def test_step__claims_for_an_earlier_payout_address_are_settled_too(shop: Shop) -> None:
     shop = official(shop)
     shop.open(10)
@@ -391,6 +420,19 @@ def test_step__another_redeemer_has_the_lease(shop: Shop) -> None:
     shop.ledger.give_lease(("redeemer", "first"))
     assert len(other.redeemer.step().submitted) == 1
     assert shop.redeemer.step().submitted == []
+
+
+def test_orders__what_another_redeemer_ordered_meanwhile(shop: Shop) -> None:
+    """A redeemer that was so slow that it lost its lease orders nothing twice."""
+    shop.open(10, 20)
+    desk = shop.redeemer._desk
+    plan = shop.redeemer.plan(now=True)
+    assert shop.beside(holder="second").redeemer.step(now=True).submitted == [1]
+    orders = Orders(desk, desk.node.head(), plan.gas)
+    for planned in plan.batches:
+        orders.redeem(planned)
+    assert (orders.submitted, orders.problems) == ([], [])
+    assert len(shop.ledger.transactions()) == 1
 
 
 def test_step__what_was_refused_is_ordered_again(shop: Shop) -> None:

@@ -44,6 +44,8 @@ RANGE_BLOCKS = 2_000
 MOST_EVENTS = 20_000
 # Ranges after which it does so too.
 MOST_RANGES = 50
+# So many ranges have to go well before more is asked for than went wrong.
+MORE_AFTER = 50
 # Nodes that leave out what is above their limit have a round one.
 ROUND = 1_000
 # Blocks above the cursor's that may come to be of another fork without anybody being told.
@@ -227,6 +229,7 @@ class Watcher:
         self._most_blocks = range_blocks
         self._blocks = range_blocks
         self._most_ranges = most_ranges
+        self._went_well = 0
         self._start_block = start_block
         self._clock = clock
         self._lens = Lens(self._w3, settlement.address, self._chain_id)
@@ -370,13 +373,20 @@ class Watcher:
     def _settled(self, first: int, last: int) -> tuple[int, list[Log]]:
         """Events of final blocks, and the block up to which all of them are there."""
         logs: list[Log] = []
+        reached = first - 1
         for _ in range(self._most_ranges):
-            if first > last or len(logs) >= MOST_EVENTS:
+            if reached == last or len(logs) >= MOST_EVENTS:
                 break
-            end, found = self._range(first, last)
+            try:
+                end, found = self._range(reached + 1, last)
+            except FarthingError:
+                if reached < first:
+                    raise
+                # What is there is good; the next reading begins with what failed.
+                break
             logs += found
-            first = end + 1
-        return first - 1, logs
+            reached = end
+        return reached, logs
 
     def _range(self, first: int, last: int) -> tuple[int, list[Log]]:
         """Events from ``first`` on, as far as the node gives them at once, at most to ``last``."""
@@ -388,22 +398,28 @@ class Watcher:
                 if end == first:
                     raise
             except (NodeUnreachable, AnswerUnusable):
-                # Perhaps it was too much; whether it was is seen the next time.
-                self._blocks = max(1, (end - first + 1) // 2)
+                # Perhaps it was too much. The next reading tells.
+                self._ask_for_less(end - first + 1)
                 raise
             else:
                 if end == first or not raw or len(raw) % ROUND:
                     break
-            self._blocks = (end - first + 1) // 2
+            self._ask_for_less(end - first + 1)
         logs = [read_log(log) for log in raw]
         if any(not first <= log.block <= end for log in logs):
             raise AnswerUnusable("eth_getLogs", "it is of other blocks")
-        self._blocks = min(self._most_blocks, self._blocks + self._blocks // 8 + 1)
+        self._went_well += 1
+        if self._went_well % MORE_AFTER == 0:
+            self._blocks = min(self._most_blocks, 2 * self._blocks)
         return end, logs
+
+    def _ask_for_less(self, blocks: int) -> None:
+        self._blocks = max(1, blocks // 2)
+        self._went_well = 0
 
     def _logs_of(self, block: Block) -> list[Log]:
         logs = [read_log(log) for log in self._logs({"blockHash": block.hash})]
-        if any(log.block_hash != block.hash for log in logs):
+        if any((log.block, log.block_hash) != (block.number, block.hash) for log in logs):
             raise AnswerUnusable("eth_getLogs", "it is of another block")
         return logs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
@@ -18,7 +18,6 @@ from farthing.chain.accounts import (
     account_from_keystore,
 )
 from farthing.chain.connection import NodeUnreachable, WrongChain, connect
-from farthing.chain.sender import Sender
 from farthing.chain.settlement import Settlement
 from farthing.chain.token import Token
 from farthing.chain.wallets import is_contract
@@ -78,20 +77,23 @@ def open_paywall(
         min_deposit=min_deposit,
         transfer_methods=wanted.transfer_methods,
     )
-    chain = OnChain(
-        settlement,
-        Sender(settlement.w3, account),
-        authorizer,
-        _collectors(settings, settlement),
-        min_deposit,
-    )
+    collectors = _collectors(settings, settlement)
     limits = _limits(settings, read_prices, token.decimals)
     with _told(settings, "chain.rpc"):
         coins = settlement.w3.eth.get_balance(settlement.w3.to_checksum_address(account.address))
     if not coins:
         # Not an error: what is in escrow already can be charged without it.
         log.warning("the key %s has no coins for gas: send it some", account.address)
-    ledger = _ledger(settings, terms.receiver)
+    with ExitStack() as opened:
+        ledger = _ledger(settings, terms.receiver)
+        opened.callback(ledger.close)
+        # Another for what is sent: one thread at a time may use a ledger.
+        with _told(settings, "ledger"):
+            journal = open_ledger(_ledger_url(settings))
+        opened.callback(journal.close)
+        with _told(settings, "chain.rpc"):
+            chain = OnChain(settlement, account, authorizer, collectors, min_deposit, journal)
+        opened.pop_all()
     return Paywall(
         read_prices,
         Offers(terms, token.symbol, token.decimals),
@@ -213,15 +215,19 @@ def _amount(settings: Settings, field: str, text: str, decimals: int) -> int:
 
 def _ledger(settings: Settings, receiver: str) -> Ledger:
     """The ledger, which is of one receiver, contract and chain, and stays so."""
-    is_file = "://" not in settings.ledger
     with _told(settings, "ledger"):
-        ledger = open_ledger(str(settings.beside(settings.ledger)) if is_file else settings.ledger)
+        ledger = open_ledger(_ledger_url(settings))
         try:
             _claim(settings, ledger, receiver)
         except BaseException:
             ledger.close()
             raise
     return ledger
+
+
+def _ledger_url(settings: Settings) -> str:
+    is_file = "://" not in settings.ledger
+    return str(settings.beside(settings.ledger)) if is_file else settings.ledger
 
 
 def _claim(settings: Settings, ledger: Ledger, receiver: str) -> None:

@@ -46,6 +46,10 @@ bench-verify: .venv/with-dev ## Measure verifying and signing a voucher, beside 
 bench-paywall: .venv/with-dev ## Measure paid requests a second, beside the x402 package
 	@.venv/bin/python -m bench.paywall
 
+.PHONY: bench-redeem
+bench-redeem: .venv/with-dev node_modules/.stamp ## Measure the redeemer, the queue and the watcher
+	@.venv/bin/python -m bench.redeem
+
 .PHONY: artifacts
 artifacts: .venv/with-dev ## Compile the contracts into the package's artifacts
 	@ape run package
@@ -63,9 +67,10 @@ fuzz-headers: .venv/with-dev ## The paywall against 1,000,000 payment headers
 	@FUZZ_HEADERS=1000000 .venv/bin/python -m pytest -rP tests/paywall/test_header_fuzz.py
 
 .PHONY: test-crash
-test-crash: .venv/with-dev ## Kill servers 800 times and transaction queues 400 times, and compare the books
+test-crash: .venv/with-dev node_modules/.stamp ## Kill servers, queues and redeemers 1,400 times in all, and compare the books
 	@.venv/bin/python -m pytest tests/crash
 	@.venv/bin/python -m tests.crash
+	@REDEEMER_KILLS=200 .venv/bin/python -m pytest tests/redeemer/test_redeemer_kills.py
 	@.venv/bin/python -m tests.crash.queue_kills
 
 .PHONY: bad-batch

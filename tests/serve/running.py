@@ -107,4 +107,4 @@ def running(
 
 
 def command(app: str) -> list[str]:
-    return [sys.executable, "-m", "farthing.cli", "serve", app]
+    return [sys.executable, "-m", "farthing.commands", "serve", app]

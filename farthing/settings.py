@@ -123,26 +123,28 @@ class RedeemerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[redeemer]``: when what was charged is turned into money on chain.
 
     A channel whose payer withdraws is redeemed before the payer can take the money, whatever the
-    other fields say, as long as it brings more than it costs.
+    other fields say, as long as it brings more than it costs. All others are redeemed in runs,
+    which `interval`, `batch_value` and `max_age` begin, whichever is first.
 
     Attributes:
         coin_price: What one coin of the chain costs, in units of the token, such as ``"3000"``. The
-            redeemer compares by it what a redemption costs and brings, and does not run without.
-        interval: Seconds between two redemptions.
-        min_value: A channel that would bring less is left alone until it brings more.
-        batch_value: So much that waits is redeemed at once, without waiting for the interval.
-        max_age: A charge is redeemed after so many seconds, whatever else waits, unless that would
-            cost too much.
+            redeemer compares by it what a redemption costs and brings, and does not run without;
+            ``"0"`` where gas costs nothing.
+        interval: Seconds between two runs; 0 begins none.
+        batch_value: When all that waits is worth so much, a run begins.
+        max_age: When a charge has waited so many seconds, a run begins.
+        min_value: A channel that would bring less is left alone; its cost decides alone, if left
+            out.
         max_cost_percent: What a redemption may cost, in percent of what it brings.
-        margin: Seconds before a withdrawal's deadline at which its channel has to be redeemed; half
+        margin: Seconds before a withdrawal's deadline at which its channel should be redeemed; half
             of the delay, if left out.
     """
 
     coin_price: str | None = None
-    interval: Annotated[int, msgspec.Meta(ge=1, le=2**31)] = 3_600
-    min_value: str = "0.01"
+    interval: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 86_400
     batch_value: str | None = None
-    max_age: Annotated[int, msgspec.Meta(ge=1, le=2**31)] = 86_400
+    max_age: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
+    min_value: str | None = None
     max_cost_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 5.0
     margin: Annotated[int, msgspec.Meta(ge=1, le=values.MAX_WITHDRAW_DELAY)] | None = None
 
@@ -322,6 +324,10 @@ class Settings:
         if margin is not None and margin >= delay:
             problem = f"it is not less than terms.withdraw_delay, {delay}: give less"
             raise self.invalid("redeemer.margin", problem)
+        redeemer = self.redeemer
+        if not redeemer.interval and redeemer.batch_value is None and redeemer.max_age is None:
+            problem = "nothing would ever be redeemed: give one above 0, or batch_value or max_age"
+            raise self.invalid("redeemer.interval", problem)
         self.units("fees.cap", self.fees.cap, GWEI_DECIMALS)
         self.units("thresholds.min_coins", self.thresholds.min_coins, COIN_DECIMALS)
 
@@ -337,6 +343,11 @@ class Settings:
             for name in ("mail_from", "mail_to"):
                 if not getattr(alerts, name):
                     raise self.invalid(f"alerts.{name}", "it is missing: a mail needs it")
+            for address in (str(alerts.mail_from), *alerts.mail_to):
+                if not _MAIL.fullmatch(address):
+                    name = "mail_from" if address == alerts.mail_from else "mail_to"
+                    problem = f"{address!r} is no address: write it like you@example.com"
+                    raise self.invalid(f"alerts.{name}", problem)
         if (alerts.smtp_user is None) != (alerts.smtp_password_file is None):
             problem = "give both smtp_user and smtp_password_file, or none of them"
             raise self.invalid("alerts.smtp_user", problem)
@@ -365,6 +376,7 @@ class Settings:
             raise self.invalid(f"{table}.{name}", str(error).removeprefix(f"{name} ")) from error
 
 
+_MAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 _WHERE = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<at>.*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")

@@ -42,7 +42,7 @@ class Post:
     def authenticate(self, *details: Any) -> AuthResult:
         login: LoginPassword = details[-1]
         self.logins.append((login.login, login.password))
-        return AuthResult(success=login.password == b"open sesame")
+        return AuthResult(success=login.password == b"open sesame", handled=False)
 
 
 @pytest.fixture(scope="module")

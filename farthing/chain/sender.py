@@ -251,7 +251,7 @@ class Sender:
         except TimeExhausted as error:
             raise TransactionLost(transaction, f"waited {RECEIPT_SECONDS} s") from error
         except Exception as error:  # whatever it is, the transaction is out
-            raise TransactionLost(transaction, _words(error)) from error
+            raise TransactionLost(transaction, node_words(error)) from error
         if not {"status", "gasUsed", "logs"} <= receipt.keys():
             raise TransactionLost(transaction, "the node's receipt is not complete")
         return receipt
@@ -277,10 +277,10 @@ def as_farthing_error(error: Exception, sender: str) -> FarthingError:
     if isinstance(error, FarthingError):
         return error
     data = revert_data(error)
-    return TransactionRefused(sender, _words(error)) if data is None else typed_revert(data)
+    return TransactionRefused(sender, node_words(error)) if data is None else typed_revert(data)
 
 
-def _words(error: Exception) -> str:
+def node_words(error: Exception) -> str:
     """The node's own words where it said any, on one line."""
     response: Any = getattr(error, "rpc_response", None) or {}
     answered = response.get("error")

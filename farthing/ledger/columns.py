@@ -15,6 +15,11 @@ CHARGE = "id, channel_id, previous, amount, total, price, route, request_id, tim
 ANSWER = "target, status, headers, body, expires_at"
 # In the order of `Deposit`.
 DEPOSIT = '"authorization", channel_id, amount, transaction_hash, raw, state'
+# In the order of `QueuedTransaction`; ``target`` is its ``to``.
+TRANSACTION = """id, sender, kind, subject, target, data, gas, state, nonce, block, block_hash,
+    succeeded, gas_used, fee, reason, created_at, updated_at"""
+# In the order of `Attempt`.
+ATTEMPT = "transaction_id, hash, raw, nonce, max_fee, tip, time"
 
 pack_headers = msgspec.msgpack.Encoder().encode
 unpack_headers = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]]).decode

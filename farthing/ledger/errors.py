@@ -30,3 +30,26 @@ class LedgerUnusable(FarthingError):
 
     def __str__(self) -> str:
         return f"the ledger {self.url} cannot be used: {self.reason}."
+
+
+class LeaseLost(FarthingError):
+    """Somebody else has what this holder had on lease; nothing was written."""
+
+    def __init__(self, name: str, holder: str) -> None:
+        super().__init__(name, holder)
+        self.name = name
+        self.holder = holder
+
+    def __str__(self) -> str:
+        return f"{self.holder} does not have the lease of {self.name}: take it again first."
+
+
+class BackupRefused(FarthingError):
+    """No backup was begun."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"no backup was made: {self.reason}."

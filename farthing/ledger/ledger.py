@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from farthing.ledger.records import (
     Answer,
+    Attempt,
     Channel,
     ChannelState,
     Charge,
@@ -15,9 +17,17 @@ from farthing.ledger.records import (
     Mirror,
     NewCharge,
     NotReserved,
+    QueuedTransaction,
+    Redeemable,
+    Row,
     Totals,
 )
 from farthing.protocol import ChannelConfig
+
+# A text with that name is in every copy that `Ledger.backup` makes: when it was made, unix seconds.
+# What is charged since is missing there, so whoever would charge has to ask the chain first, and
+# has it remembered as "" once that is done.
+RESTORED = "restored"
 
 
 class Ledger(ABC):
@@ -76,12 +86,146 @@ class Ledger(ABC):
         """
 
     @abstractmethod
+    def mirror_many(self, seen: Sequence[tuple[bytes, ChannelConfig, Mirror]]) -> None:
+        """`mirror` for many channels. Commits of others come between a thousand and the next."""
+
+    @abstractmethod
+    def hold_refund(self, channel_id: bytes, nonce: int, amount: int) -> None:
+        """Writes down, durably and before a refund is sent, that so much is on its way back.
+
+        It counts as withdrawn from now on and in every later mirror, until the chain says that the
+        refund's nonce is used: its transaction may come at any time. Takes the place of what was
+        held for the channel before; an ``amount`` of 0, for a refund that will not happen, holds
+        nothing, from the next mirror on.
+        """
+
+    @abstractmethod
+    def held_refund(self, channel_id: bytes, nonce: int) -> int:
+        """What is held for the refund with that nonce; 0 when nothing is."""
+
+    @abstractmethod
     def deposit(self, authorization: bytes) -> Deposit | None:
         """The deposit of that name, if it was ever written down."""
 
     @abstractmethod
     def save_deposit(self, deposit: Deposit, time: int) -> None:
         """Writes a deposit down, durably, in place of what was kept under its name."""
+
+    # ------------------------------------------------------------ transactions
+    #
+    # ``lease`` is a name and a holder. What is written under a lease is written in one transaction
+    # with the look at who has it, or `LeaseLost` is raised. One that has run out and was not taken
+    # by anybody is still its holder's. Times are the caller's, but the lease's are not.
+
+    @abstractmethod
+    def take_lease(self, lease: tuple[str, str], seconds: float) -> bool:
+        """Takes a lease that is free or has run out, or extends one's own; whether it did.
+
+        By the database's clock, and this machine's for SQLite.
+        """
+
+    @abstractmethod
+    def give_lease(self, lease: tuple[str, str]) -> None:
+        """Gives a lease back, if this holder has it."""
+
+    @abstractmethod
+    def enqueue(
+        self,
+        *,
+        sender: str,
+        kind: str,
+        subject: bytes,
+        to: str,
+        data: bytes,
+        gas: int,
+        time: int,
+        rows: Sequence[tuple[bytes, int]] = (),
+    ) -> int:
+        """Orders a transaction, durably, with the channels and totals it claims for; its id.
+
+        With a subject there is one transaction of its kind at a time, whatever became of it unless
+        it failed or was refused: then nothing is written and its id returned.
+        """
+
+    @abstractmethod
+    def transaction(self, transaction_id: int) -> QueuedTransaction | None:
+        """The transaction with that id."""
+
+    @abstractmethod
+    def find_transaction(self, kind: str, subject: bytes) -> QueuedTransaction | None:
+        """The latest of that kind and subject."""
+
+    @abstractmethod
+    def transactions(
+        self,
+        *,
+        sender: str | None = None,
+        states: Sequence[str] | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        newest_first: bool = False,
+    ) -> list[QueuedTransaction]:
+        """Transactions by id, oldest first or newest first, at most ``limit``.
+
+        Those that come after the one with the id ``after`` in that order; 0 begins.
+        """
+
+    @abstractmethod
+    def attempts(self, transaction_id: int) -> list[Attempt]:
+        """Its signings, oldest first; also those with a nonce it no longer has."""
+
+    @abstractmethod
+    def rows(self, transaction_id: int) -> list[Row]:
+        """What it claims, by channel id."""
+
+    @abstractmethod
+    def in_flight(self) -> dict[bytes, int]:
+        """The highest total that a transaction queued, signed or mined carries for each channel."""
+
+    @abstractmethod
+    def sign(
+        self,
+        transaction_id: int,
+        lease: tuple[str, str],
+        *,
+        hash: bytes,
+        raw: bytes,
+        nonce: int,
+        max_fee: int,
+        tip: int,
+        time: int,
+    ) -> None:
+        """Saves an `Attempt`, durably, and with it the nonce; the transaction is ``"signed"`` then.
+
+        The same attempt may be saved again. Two transactions of one sender that are signed or mined
+        cannot have one nonce: the second is refused with `LedgerUnavailable`.
+
+        Raises:
+            LeaseLost: Somebody else has the lease.
+        """
+
+    @abstractmethod
+    def move_transaction(
+        self,
+        transaction_id: int,
+        lease: tuple[str, str],
+        state: str,
+        *,
+        time: int,
+        block: int = 0,
+        block_hash: bytes = b"",
+        succeeded: bool = False,
+        gas_used: int = 0,
+        fee: int = 0,
+        reason: str = "",
+    ) -> None:
+        """Writes down every other change of a transaction, also back to an earlier state.
+
+        Its nonce stays, but for ``"queued"`` and ``"refused"``, which have none.
+
+        Raises:
+            LeaseLost: Somebody else has the lease.
+        """
 
     # ------------------------------------------------------------ looking
 
@@ -90,11 +234,53 @@ class Ledger(ABC):
         """All the ledger knows of a channel."""
 
     @abstractmethod
+    def channels(
+        self,
+        *,
+        after: bytes = b"",
+        limit: int = 1000,
+        payer: str | None = None,
+        withdrawing: bool = False,
+    ) -> list[Channel]:
+        """Channels with an id above ``after``, lowest first, at most ``limit``.
+
+        Args:
+            payer: Only this payer's; looks through all.
+            withdrawing: Only those whose payer has asked its deposit back; finds them at once.
+        """
+
+    @abstractmethod
+    def redeemable(self, min_value: int = 1) -> Iterator[Redeemable]:
+        """Every channel of which ``min_value`` or more is charged and not claimed, by channel id.
+
+        Read in pages as they are asked for, so that no commit waits and memory stays small: each
+        channel is as it was at one moment, which is not the same for all.
+        """
+
+    @abstractmethod
     def charges(
-        self, *, channel_id: bytes | None = None, after: int = 0, limit: int = 1000
+        self,
+        *,
+        channel_id: bytes | None = None,
+        route: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        newest_first: bool = False,
     ) -> list[Charge]:
-        """Charges with an id above ``after``, lowest first, at most ``limit``; of one channel or
-        of all."""
+        """Charges by id, oldest first or newest first, at most ``limit``.
+
+        Those that come after the one with the id ``after`` in that order; 0 begins. A channel's
+        charges are found from its last one backwards, so that the newest first are quick and a page
+        of the oldest first costs as much as all that come after it.
+
+        Args:
+            channel_id: Only this channel's.
+            route: Only those for it.
+            since: Only those made then or later, unix seconds.
+            until: Only those made before.
+        """
 
     @abstractmethod
     def totals(self) -> Totals:
@@ -121,6 +307,17 @@ class Ledger(ABC):
     @abstractmethod
     def recall(self, name: str) -> str | None:
         """The text kept under a name."""
+
+    @abstractmethod
+    def backup(self, path: Path) -> None:
+        """Copies the whole ledger, as it is at one moment, into a new file marked `RESTORED`.
+
+        Others may go on charging meanwhile.
+
+        Raises:
+            BackupRefused: There is something at ``path``, or it is PostgreSQL, for which
+                ``pg_dump`` is the way.
+        """
 
     @abstractmethod
     def close(self) -> None:

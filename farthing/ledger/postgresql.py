@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -14,29 +14,29 @@ from psycopg import IsolationLevel
 from farthing.ledger.columns import (
     ANSWER,
     CHARGE,
-    CONFIG,
     DEPOSIT,
     STATE,
     pack_headers,
     unpack_headers,
 )
-from farthing.ledger.ledger import Ledger
+from farthing.ledger.errors import BackupRefused
+from farthing.ledger.listings import charges_query
+from farthing.ledger.postgresql_channels import PostgresChannels
 from farthing.ledger.postgresql_link import Link, PostgresConnection
+from farthing.ledger.postgresql_part import mark, to_state
 from farthing.ledger.postgresql_schema import CHARGE_IDS_LOCK, migrate
+from farthing.ledger.postgresql_transactions import PostgresTransactions
 from farthing.ledger.proof import prove_books
 from farthing.ledger.records import (
     Answer,
-    Channel,
     ChannelState,
     Charge,
     Deposit,
     Difference,
-    Mirror,
     NewCharge,
     NotReserved,
     Totals,
 )
-from farthing.protocol import ChannelConfig
 
 # Answers forgotten in one transaction.
 FORGET = 10_000
@@ -46,7 +46,6 @@ FETCH = 5_000
 _TRY_LOCK = "SELECT pg_try_advisory_lock(key) FROM unnest(%s::bigint[]) AS key"
 _UNLOCK = "SELECT pg_advisory_unlock(key) FROM unnest(%s::bigint[]) AS key"
 _MAKE_CHARGES = "SELECT make_charges(%b, %s::json, %s::bigint)"
-_READ_STATE = f"SELECT {STATE} FROM channels WHERE channel_id = %s"
 _READ_STATES = f"SELECT channel_id, {STATE} FROM channels WHERE channel_id = ANY(%s::bytea[])"
 
 # Waits for the ids that others have drawn, so that no lower one appears after a higher was seen.
@@ -75,7 +74,7 @@ class _Asked(Struct):
     expires_at: int | None = None
 
 
-class PostgresLedger(Ledger):
+class PostgresLedger(PostgresChannels, PostgresTransactions):
     """A ledger in a PostgreSQL database; see `Ledger`.
 
     A reservation is a lock of the session, so there must be no pooler between that gives a
@@ -128,7 +127,7 @@ class PostgresLedger(Ledger):
                 locks = connection.execute(_TRY_LOCK, (_keys(wanted),))
                 # A statement of its own: it sees what was committed before the lock was free.
                 rows = connection.execute(_READ_STATES, (wanted,))
-            states = {row[0]: _state(row[1:]) for row in rows}
+            states = {row[0]: to_state(row[1:]) for row in rows}
             locked = [each for each, (got,) in zip(wanted, locks, strict=True) if got]
             unknown = [each for each in locked if each not in states]
             if unknown:
@@ -176,30 +175,7 @@ class PostgresLedger(Ledger):
         target, status, headers, body, expires_at = row
         return Answer(target, status, unpack_headers(headers), body, expires_at)
 
-    # ------------------------------------------------------------ the chain's side
-
-    def mirror(self, channel_id: bytes, config: ChannelConfig, mirror: Mirror) -> ChannelState:
-        chain_side = (
-            mirror.balance,
-            mirror.total_claimed,
-            mirror.withdraw_amount,
-            mirror.withdraw_requested_at,
-            mirror.refund_nonce,
-            mirror.synced_at,
-        )
-        books = (mirror.total_claimed, 0, 0, b"", 0)
-        with self._link.session() as connection:
-            connection.execute(
-                f"INSERT INTO channels (channel_id, {CONFIG}, {STATE}) "
-                f"VALUES ({', '.join(['%s'] * 19)}) ON CONFLICT (channel_id) DO UPDATE SET "
-                "balance = excluded.balance, total_claimed = excluded.total_claimed, "
-                "withdraw_amount = excluded.withdraw_amount, "
-                "withdraw_requested_at = excluded.withdraw_requested_at, "
-                "refund_nonce = excluded.refund_nonce, synced_at = excluded.synced_at "
-                "WHERE channels.synced_at <= excluded.synced_at",
-                (channel_id, *config.as_tuple(), *books, *chain_side),
-            )
-            return _state(connection.execute(_READ_STATE, (channel_id,)).fetchone())
+    # ------------------------------------------------------------ deposits
 
     def deposit(self, authorization: bytes) -> Deposit | None:
         row = self._row(f'SELECT {DEPOSIT} FROM deposits WHERE "authorization" = %s', authorization)
@@ -222,35 +198,30 @@ class PostgresLedger(Ledger):
 
     # ------------------------------------------------------------ looking
 
-    def channel(self, channel_id: bytes) -> Channel | None:
-        row = self._row(f"SELECT {CONFIG}, {STATE} FROM channels WHERE channel_id = %s", channel_id)
-        if row is None:
-            return None
-        return Channel(channel_id, ChannelConfig(*row[:7]), _state(row[7:]))
-
     def charges(
-        self, *, channel_id: bytes | None = None, after: int = 0, limit: int = 1000
+        self,
+        *,
+        channel_id: bytes | None = None,
+        route: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        newest_first: bool = False,
     ) -> list[Charge]:
+        asked = {
+            "channel_id": channel_id,
+            "route": route,
+            "since": since,
+            "until": until,
+            "after": after,
+            "limit": limit,
+        }
+        query = charges_query(mark, asked, newest_first=newest_first)
         with self._link.session() as connection, connection.transaction():
             if channel_id is None:
                 connection.execute(_SEE_IDS)
-                rows = connection.execute(
-                    f"SELECT {CHARGE} FROM charges WHERE id > %s::bigint ORDER BY id LIMIT %s",
-                    (after, limit),
-                )
-            else:
-                rows = connection.execute(
-                    f"""WITH RECURSIVE chain (link) AS (
-                            SELECT last_charge FROM channels WHERE channel_id = %(channel)s
-                            UNION ALL
-                            SELECT previous FROM charges JOIN chain ON id = link
-                            WHERE link > %(after)s::bigint
-                        )
-                        SELECT {CHARGE} FROM charges JOIN chain ON id = link
-                        WHERE link > %(after)s::bigint ORDER BY id LIMIT %(limit)s""",
-                    {"channel": channel_id, "after": after, "limit": limit},
-                )
-            return [Charge(*row) for row in rows]
+            return [Charge(*row) for row in connection.execute(query, asked)]
 
     def totals(self) -> Totals:
         row = self._row(
@@ -278,7 +249,7 @@ class PostgresLedger(Ledger):
                     charges.execute(f"SELECT {CHARGE} FROM charges ORDER BY channel_id, id")
                     return list(
                         prove_books(
-                            ((row[0], _state(row[1:])) for row in channels),
+                            ((row[0], to_state(row[1:])) for row in channels),
                             (Charge(*row) for row in charges),
                         )
                     )
@@ -308,20 +279,13 @@ class PostgresLedger(Ledger):
         row = self._row("SELECT value FROM texts WHERE name = %s", name)
         return None if row is None else row[0]
 
+    def backup(self, path: Path) -> None:
+        raise BackupRefused("this ledger is in PostgreSQL, so use pg_dump --schema=farthing")
+
     def close(self) -> None:
         self._link.close()
         with self._committing:
             self._commits.close()
-
-    # ------------------------------------------------------------ internal
-
-    def _row(self, query: str, *values: Any) -> tuple[Any, ...] | None:
-        with self._link.session() as connection:
-            return connection.execute(query, values).fetchone()
-
-    def _write(self, query: str, *values: Any) -> int:
-        with self._link.session() as connection:
-            return connection.execute(query, values).rowcount
 
 
 def _keys(channel_ids: Iterable[bytes]) -> list[int]:
@@ -358,8 +322,3 @@ def _asked(charges: Sequence[NewCharge]) -> list[_Asked]:
             row.expires_at = answer.expires_at
         asked.append(row)
     return asked
-
-
-def _state(row: Any) -> ChannelState:
-    charged, charges, ceiling, signature, last_charge = row[:5]
-    return ChannelState(charged, charges, ceiling, signature, last_charge, Mirror(*row[5:]))

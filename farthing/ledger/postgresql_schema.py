@@ -88,74 +88,152 @@ MIGRATIONS = [
         value text NOT NULL
     );
 
-    -- Makes charges; the places in the batch of those that are made, or were made before. As a
-    -- function it takes one round trip, and each statement in it sees what others have committed.
-    CREATE FUNCTION farthing.make_charges(channel_ids bytea[], batch json, turns bigint)
-    RETURNS SETOF bigint LANGUAGE plpgsql AS $$
-    #variable_conflict use_column
-    BEGIN
-        -- In one order for everybody, so that two batches never wait for each other.
-        PERFORM FROM farthing.channels WHERE channel_id = ANY (channel_ids)
-            ORDER BY channel_id FOR NO KEY UPDATE;
-        -- Shared by all who make charges, from before they draw ids until these can be seen; taken
-        -- alone by who lists charges, so that no lower id appears after a higher one was seen.
-        PERFORM pg_advisory_xact_lock_shared(1718776936, 1);
-        FOR now IN 1..turns LOOP
-            RETURN QUERY
-            WITH asked AS MATERIALIZED (
-                SELECT
-                    asked.*,
-                    last_charge AS previous,
-                    channels.charges = fence AND channels.charged = before AS fits
-                FROM json_to_recordset(batch) AS asked (
-                    place bigint, turn bigint, channel text, fence bigint, before numeric,
-                    amount numeric, price numeric, ceiling numeric, signature text,
-                    route text, request_id text, time bigint,
-                    target text, status bigint, expires_at bigint, headers text, body text
-                )
-                JOIN farthing.channels ON channel_id = decode(channel, 'base64')
-                WHERE turn = now
-            ),
-            made AS MATERIALIZED (
-                SELECT
-                    nextval('farthing.charge_ids') AS id,
-                    decode(channel, 'base64') AS channel_id,
-                    before + amount AS total,
-                    *
-                FROM (SELECT * FROM asked WHERE fits ORDER BY place) AS in_order
-            ),
-            moved AS (
-                UPDATE farthing.channels SET
-                    charged = total, charges = fence + 1, ceiling = made.ceiling,
-                    signature = decode(made.signature, 'base64'), last_charge = id
-                FROM made WHERE channels.channel_id = made.channel_id
-            ),
-            written AS (
-                INSERT INTO farthing.charges (
-                    id, channel_id, previous, amount, total, price, route, request_id, time
-                )
-                SELECT id, channel_id, previous, amount, total, price, route, request_id, time
-                FROM made
-            ),
-            kept AS (
-                INSERT INTO farthing.answers (charge, target, status, headers, body, expires_at)
-                SELECT
-                    id, decode(target, 'base64'), status, decode(headers, 'base64'),
-                    decode(body, 'base64'), expires_at
-                FROM made WHERE target IS NOT NULL
-            )
-            SELECT place FROM made
-            UNION ALL
-            SELECT place FROM asked JOIN farthing.charges ON id = asked.previous
-            WHERE NOT fits AND charges.request_id = asked.request_id;
-        END LOOP;
-    END $$;
-
     CREATE TABLE farthing.schema_version (version bigint NOT NULL);
     INSERT INTO farthing.schema_version VALUES (0);
     """,
+    """
+    -- When the oldest charge was made that is not claimed on chain; 0 when there is none.
+    ALTER TABLE farthing.channels ADD COLUMN unredeemed_since bigint NOT NULL DEFAULT 0;
+    UPDATE farthing.channels SET unredeemed_since = oldest FROM (
+        SELECT charges.channel_id AS channel, min(time) AS oldest
+        FROM farthing.charges JOIN farthing.channels USING (channel_id)
+        WHERE charged > total_claimed AND total > total_claimed
+        GROUP BY 1
+    ) AS found WHERE channel_id = channel;
+    -- A charge changes neither column of it, and so not the index.
+    CREATE INDEX channels_withdrawing ON farthing.channels (channel_id)
+        WHERE withdraw_requested_at > 0;
+
+    CREATE TABLE farthing.refunds (
+        channel_id bytea PRIMARY KEY,
+        nonce bigint NOT NULL,
+        amount farthing.amount NOT NULL
+    );
+
+    CREATE TABLE farthing.leases (
+        name text PRIMARY KEY,
+        holder text NOT NULL,
+        -- Unix milliseconds.
+        expires_at bigint NOT NULL
+    );
+
+    CREATE TABLE farthing.transactions (
+        id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+        sender text NOT NULL,
+        kind text NOT NULL,
+        subject bytea NOT NULL,
+        target text NOT NULL,
+        data bytea NOT NULL,
+        gas bigint NOT NULL,
+        state text NOT NULL
+            CHECK (state IN ('queued', 'signed', 'mined', 'final', 'failed', 'refused')),
+        nonce bigint,
+        block bigint NOT NULL DEFAULT 0,
+        block_hash bytea NOT NULL DEFAULT '',
+        succeeded boolean NOT NULL DEFAULT false,
+        gas_used bigint NOT NULL DEFAULT 0,
+        fee farthing.amount NOT NULL DEFAULT 0,
+        reason text NOT NULL DEFAULT '',
+        created_at bigint NOT NULL,
+        updated_at bigint NOT NULL
+    );
+    CREATE INDEX transactions_state ON farthing.transactions (state, id);
+    CREATE INDEX transactions_subject ON farthing.transactions (kind, subject, id);
+    CREATE UNIQUE INDEX transactions_once ON farthing.transactions (kind, subject)
+        WHERE subject != '' AND state NOT IN ('failed', 'refused');
+    CREATE UNIQUE INDEX transactions_nonce ON farthing.transactions (sender, nonce)
+        WHERE state IN ('signed', 'mined');
+
+    CREATE TABLE farthing.attempts (
+        id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+        transaction_id bigint NOT NULL,
+        hash bytea NOT NULL UNIQUE,
+        raw bytea NOT NULL,
+        nonce bigint NOT NULL,
+        max_fee bigint NOT NULL,
+        tip bigint NOT NULL,
+        time bigint NOT NULL
+    );
+    CREATE INDEX attempts_transaction ON farthing.attempts (transaction_id, id);
+
+    CREATE TABLE farthing.transaction_rows (
+        transaction_id bigint NOT NULL,
+        channel_id bytea NOT NULL,
+        total farthing.amount NOT NULL,
+        PRIMARY KEY (transaction_id, channel_id)
+    );
+    """,
 ]
 VERSION = len(MIGRATIONS)
+
+# Of the present version alone: whatever the tables were before, these take the older ones' place.
+FUNCTIONS = """
+-- Makes charges; the places in the batch of those that are made, or were made before. As a
+-- function it takes one round trip, and each statement in it sees what others have committed.
+CREATE OR REPLACE FUNCTION farthing.make_charges(channel_ids bytea[], batch json, turns bigint)
+RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    -- In one order for everybody, so that two batches never wait for each other.
+    PERFORM FROM farthing.channels WHERE channel_id = ANY (channel_ids)
+        ORDER BY channel_id FOR NO KEY UPDATE;
+    -- Shared by all who make charges, from before they draw ids until these can be seen; taken
+    -- alone by who lists charges, so that no lower id appears after a higher one was seen.
+    PERFORM pg_advisory_xact_lock_shared(1718776936, 1);
+    FOR now IN 1..turns LOOP
+        RETURN QUERY
+        WITH asked AS MATERIALIZED (
+            SELECT
+                asked.*,
+                last_charge AS previous,
+                channels.charges = fence AND channels.charged = before AS fits
+            FROM json_to_recordset(batch) AS asked (
+                place bigint, turn bigint, channel text, fence bigint, before numeric,
+                amount numeric, price numeric, ceiling numeric, signature text,
+                route text, request_id text, time bigint,
+                target text, status bigint, expires_at bigint, headers text, body text
+            )
+            JOIN farthing.channels ON channel_id = decode(channel, 'base64')
+            WHERE turn = now
+        ),
+        made AS MATERIALIZED (
+            SELECT
+                nextval('farthing.charge_ids') AS id,
+                decode(channel, 'base64') AS channel_id,
+                before + amount AS total,
+                *
+            FROM (SELECT * FROM asked WHERE fits ORDER BY place) AS in_order
+        ),
+        moved AS (
+            UPDATE farthing.channels SET
+                charged = total, charges = fence + 1, ceiling = made.ceiling,
+                signature = decode(made.signature, 'base64'), last_charge = id,
+                unredeemed_since = CASE
+                    WHEN channels.charged > total_claimed THEN unredeemed_since ELSE made.time
+                END
+            FROM made WHERE channels.channel_id = made.channel_id
+        ),
+        written AS (
+            INSERT INTO farthing.charges (
+                id, channel_id, previous, amount, total, price, route, request_id, time
+            )
+            SELECT id, channel_id, previous, amount, total, price, route, request_id, time
+            FROM made
+        ),
+        kept AS (
+            INSERT INTO farthing.answers (charge, target, status, headers, body, expires_at)
+            SELECT
+                id, decode(target, 'base64'), status, decode(headers, 'base64'),
+                decode(body, 'base64'), expires_at
+            FROM made WHERE target IS NOT NULL
+        )
+        SELECT place FROM made
+        UNION ALL
+        SELECT place FROM asked JOIN farthing.charges ON id = asked.previous
+        WHERE NOT fits AND charges.request_id = asked.request_id;
+    END LOOP;
+END $$;
+"""
 
 # Advisory locks with two numbers; reservations have one and are apart from them. "frth" in ASCII.
 MIGRATION_LOCK = "1718776936, 0"
@@ -180,6 +258,7 @@ def migrate(connection: Connection[Any], url: str) -> None:
         if version < VERSION:
             for statements in MIGRATIONS[version:]:
                 connection.execute(statements, prepare=False)
+            connection.execute(FUNCTIONS, prepare=False)
             connection.execute("UPDATE farthing.schema_version SET version = %s", (VERSION,))
 
 

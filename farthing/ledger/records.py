@@ -58,6 +58,17 @@ class Channel(Struct, frozen=True):
     state: ChannelState
 
 
+class Redeemable(Struct, frozen=True):
+    """A channel of which more was charged than is claimed on chain.
+
+    Attributes:
+        since: When its oldest unredeemed charge was made, unix seconds.
+    """
+
+    channel: Channel
+    since: int
+
+
 class NotReserved(Enum):
     """Why a channel could not be reserved."""
 
@@ -153,6 +164,85 @@ class Deposit(Struct, frozen=True):
     transaction: bytes
     raw: bytes
     state: str
+
+
+class QueuedTransaction(Struct, frozen=True):
+    """A transaction of one of the publisher's keys, from its order to its end.
+
+    Its state is one of
+
+    - ``"queued"``: ordered; it has no nonce yet.
+    - ``"signed"``: its nonce and bytes are saved. Whether the chain has it is not known until it
+      is seen there.
+    - ``"mined"``: it is in a block, which may yet be undone.
+    - ``"final"``: it is in a block too old to be undone, and succeeded.
+    - ``"failed"``: likewise, and it was reverted.
+    - ``"refused"``: it was given up and never sent.
+
+    Attributes:
+        id: Numbers all transactions of the ledger, from 1, later ones higher; there may be gaps.
+        sender: The key's address.
+        kind: What it does: ``"redeem"``, ``"claim"``, ``"settle"``, ``"deposit"`` or ``"refund"``.
+        subject: Names what it does that for; empty when it is like no other.
+        to: The called contract.
+        data: The call.
+        gas: The gas it may use.
+        nonce: None as long as it is queued or when it was refused.
+        block: Number of the block it was last seen in; 0 before.
+        block_hash: That block's hash; empty before.
+        succeeded: Whether it was not reverted there.
+        gas_used: What it used there.
+        fee: What that cost in all, in wei.
+        reason: Why it failed, was refused or has to wait; empty otherwise.
+        created_at: Unix seconds.
+        updated_at: When its state was last written, unix seconds.
+    """
+
+    id: int
+    sender: str
+    kind: str
+    subject: bytes
+    to: str
+    data: bytes
+    gas: int
+    state: str
+    nonce: int | None
+    block: int
+    block_hash: bytes
+    succeeded: bool
+    gas_used: int
+    fee: int
+    reason: str
+    created_at: int
+    updated_at: int
+
+
+class Attempt(Struct, frozen=True):
+    """One signing of a transaction. Another follows when it is replaced at a higher fee.
+
+    Attributes:
+        hash: The signed transaction's.
+        raw: Its bytes, as a node takes them any number of times.
+        max_fee: The most it pays for one gas, in wei.
+        tip: What of that the block's maker gets at most, in wei.
+        time: Unix seconds.
+    """
+
+    transaction_id: int
+    hash: bytes
+    raw: bytes
+    nonce: int
+    max_fee: int
+    tip: int
+    time: int
+
+
+class Row(Struct, frozen=True):
+    """A channel that a transaction claims for, and up to what running total."""
+
+    transaction_id: int
+    channel_id: bytes
+    total: int
 
 
 class Totals(Struct, frozen=True):

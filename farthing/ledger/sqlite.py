@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +14,29 @@ import apsw
 from farthing.ledger.columns import (
     ANSWER,
     CHARGE,
-    CONFIG,
     DEPOSIT,
     STATE,
     pack_headers,
     unpack_headers,
 )
-from farthing.ledger.ledger import Ledger
+from farthing.ledger.listings import charges_query
 from farthing.ledger.locks import ByteLocks
 from farthing.ledger.proof import prove_books
 from farthing.ledger.records import (
     Answer,
-    Channel,
     ChannelState,
     Charge,
     Deposit,
     Difference,
-    Mirror,
     NewCharge,
     NotReserved,
     Totals,
 )
-from farthing.ledger.sqlite_file import Failing, connect, file_id, open_file, transaction
-from farthing.protocol import ChannelConfig
+from farthing.ledger.sqlite_channels import SqliteChannels
+from farthing.ledger.sqlite_file import Failing, back_up, connect, file_id, open_file
+from farthing.ledger.sqlite_part import mark, to_amount, to_charge, to_state
+from farthing.ledger.sqlite_part import to_blob as _blob
+from farthing.ledger.sqlite_transactions import SqliteTransactions
 
 # Answers forgotten in one transaction.
 FORGET = 10_000
@@ -44,7 +44,7 @@ FORGET = 10_000
 _READ_STATE = f"SELECT {STATE} FROM channels WHERE channel_id = ?"
 
 
-class SqliteLedger(Ledger):
+class SqliteLedger(SqliteChannels, SqliteTransactions):
     """A ledger in a file; see `Ledger`."""
 
     is_local = True
@@ -97,7 +97,7 @@ class SqliteLedger(Ledger):
         if not rows:
             return NotReserved.UNKNOWN
         self._held.add(channel_id)
-        return _state(rows[0])
+        return to_state(rows[0])
 
     def _read_state(self, channel_id: bytes) -> list[Any]:
         # Every commit empties the cache of all connections but the writer's own, so the writer is
@@ -161,13 +161,16 @@ class SqliteLedger(Ledger):
         # finds nothing to set.
         writer.executemany(
             "UPDATE channels SET charged = ?, charges = charges + 1, ceiling = ?, signature = ?, "
-            "last_charge = ? WHERE channel_id = ? AND charges = ?",
+            "last_charge = ?, "
+            "unredeemed_since = iif(charged > total_claimed, unredeemed_since, ?) "
+            "WHERE channel_id = ? AND charges = ?",
             [
                 (
                     _blob(charge.charged + charge.amount),
                     _blob(charge.ceiling),
                     charge.signature,
                     number,
+                    charge.time,
                     charge.channel_id,
                     charge.charges,
                 )
@@ -216,35 +219,7 @@ class SqliteLedger(Ledger):
         target, status, headers, body, expires_at = row
         return Answer(target, status, unpack_headers(headers), body, expires_at)
 
-    # ------------------------------------------------------------ the chain's side
-
-    def mirror(self, channel_id: bytes, config: ChannelConfig, mirror: Mirror) -> ChannelState:
-        chain_side = (
-            _blob(mirror.balance),
-            _blob(mirror.total_claimed),
-            _blob(mirror.withdraw_amount),
-            mirror.withdraw_requested_at,
-            mirror.refund_nonce,
-            mirror.synced_at,
-        )
-        with self._transaction() as writer:
-            writer.execute(
-                f"INSERT INTO channels (channel_id, {CONFIG}, {STATE}) "
-                f"VALUES ({', '.join('?' * 19)}) ON CONFLICT (channel_id) DO NOTHING",
-                (
-                    channel_id,
-                    *config.as_tuple(),
-                    *(chain_side[1], 0, _blob(0), b"", 0),
-                    *chain_side,
-                ),
-            )
-            writer.execute(
-                "UPDATE channels SET balance = ?, total_claimed = ?, withdraw_amount = ?, "
-                "withdraw_requested_at = ?, refund_nonce = ?, synced_at = ? "
-                "WHERE channel_id = ? AND synced_at <= ?",
-                (*chain_side, channel_id, mirror.synced_at),
-            )
-            return _state(writer.execute(_READ_STATE, (channel_id,)).fetchone())
+    # ------------------------------------------------------------ deposits
 
     def deposit(self, authorization: bytes) -> Deposit | None:
         with self._failing:
@@ -254,7 +229,7 @@ class SqliteLedger(Ledger):
         if row is None:
             return None
         _, channel_id, amount, transaction, raw, state = row
-        return Deposit(authorization, channel_id, _amount(amount), transaction, raw, state)
+        return Deposit(authorization, channel_id, to_amount(amount), transaction, raw, state)
 
     def save_deposit(self, deposit: Deposit, time: int) -> None:
         with self._transaction() as writer:
@@ -273,36 +248,27 @@ class SqliteLedger(Ledger):
 
     # ------------------------------------------------------------ looking
 
-    def channel(self, channel_id: bytes) -> Channel | None:
-        with self._failing:
-            row = self._reader.execute(
-                f"SELECT {CONFIG}, {STATE} FROM channels WHERE channel_id = ?", (channel_id,)
-            ).fetchone()
-        if row is None:
-            return None
-        return Channel(channel_id, ChannelConfig(*row[:7]), _state(row[7:]))
-
     def charges(
-        self, *, channel_id: bytes | None = None, after: int = 0, limit: int = 1000
+        self,
+        *,
+        channel_id: bytes | None = None,
+        route: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        newest_first: bool = False,
     ) -> list[Charge]:
-        with self._failing:
-            if channel_id is None:
-                rows = self._reader.execute(
-                    f"SELECT {CHARGE} FROM charges WHERE id > ? ORDER BY id LIMIT ?",
-                    (after, limit),
-                )
-            else:
-                rows = self._reader.execute(
-                    f"""WITH RECURSIVE chain (link) AS (
-                            SELECT last_charge FROM channels WHERE channel_id = :channel
-                            UNION ALL
-                            SELECT previous FROM charges JOIN chain ON id = link WHERE link > :after
-                        )
-                        SELECT {CHARGE} FROM charges JOIN chain ON id = link
-                        WHERE link > :after ORDER BY id LIMIT :limit""",
-                    {"channel": channel_id, "after": after, "limit": limit},
-                )
-            return [_charge(row) for row in rows]
+        asked = {
+            "channel_id": channel_id,
+            "route": route,
+            "since": since,
+            "until": until,
+            "after": after,
+            "limit": limit,
+        }
+        query = charges_query(mark, asked, newest_first=newest_first)
+        return [to_charge(row) for row in self._rows(query, asked)]
 
     def totals(self) -> Totals:
         channels = charges = charged = unredeemed = escrowed = 0
@@ -310,7 +276,7 @@ class SqliteLedger(Ledger):
             for counted, *amounts in self._reader.execute(
                 "SELECT charges, charged, total_claimed, balance FROM channels"
             ):
-                of_channel, claimed, balance = map(_amount, amounts)
+                of_channel, claimed, balance = map(to_amount, amounts)
                 channels += 1
                 charges += counted
                 charged += of_channel
@@ -325,8 +291,8 @@ class SqliteLedger(Ledger):
             channels = reader.execute(f"SELECT channel_id, {STATE} FROM channels ORDER BY 1")
             charges = reader.execute(f"SELECT {CHARGE} FROM charges ORDER BY channel_id, id")
             differences = prove_books(
-                ((row[0], _state(row[1:])) for row in channels),
-                (_charge(row) for row in charges),
+                ((row[0], to_state(row[1:])) for row in channels),
+                (to_charge(row) for row in charges),
             )
             return list(differences)
 
@@ -352,6 +318,10 @@ class SqliteLedger(Ledger):
             row = self._reader.execute("SELECT value FROM texts WHERE name = ?", (name,)).fetchone()
         return None if row is None else row[0]
 
+    def backup(self, path: Path) -> None:
+        with self._failing, closing(connect(self._path)) as source:
+            back_up(source, path)
+
     def close(self) -> None:
         # What a fork has of it is the other process's.
         if self._process != os.getpid():
@@ -362,40 +332,3 @@ class SqliteLedger(Ledger):
         self._reader.close()
         with self._writing:
             self._writer.close()
-
-    # ------------------------------------------------------------ internal
-
-    @contextmanager
-    def _transaction(self) -> Iterator[apsw.Connection]:
-        with self._writing, self._failing:
-            with transaction(self._writer):
-                yield self._writer
-            self._check_file()
-
-    def _check_file(self) -> None:
-        # SQLite goes on in a file that was moved or removed, and what it writes there is lost.
-        if file_id(self._path) != self._file:
-            raise OSError("another file is in its place, so that this program must start again")
-
-
-def _blob(amount: int) -> bytes:
-    return amount.to_bytes(16, "big")
-
-
-def _amount(blob: bytes) -> int:
-    return int.from_bytes(blob, "big")
-
-
-def _state(row: Any) -> ChannelState:
-    (charged, charges, ceiling, signature, last_charge) = row[:5]
-    (balance, claimed, withdraw, requested_at, nonce, synced_at) = row[5:]
-    mirror = Mirror(
-        _amount(balance), _amount(claimed), _amount(withdraw), requested_at, nonce, synced_at
-    )
-    return ChannelState(_amount(charged), charges, _amount(ceiling), signature, last_charge, mirror)
-
-
-def _charge(row: Any) -> Charge:
-    (number, channel_id, previous, amount, total, price, route, request_id, time) = row
-    amounts = _amount(amount), _amount(total), _amount(price)
-    return Charge(number, channel_id, previous, *amounts, route, request_id, time)

@@ -6,13 +6,14 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 import apsw
 
-from farthing.ledger.errors import LedgerUnavailable, LedgerUnusable
+from farthing.ledger.errors import BackupRefused, LedgerUnavailable, LedgerUnusable
+from farthing.ledger.ledger import RESTORED
 from farthing.ledger.sqlite_schema import is_current, migrate
 
 # How often a writer asks whether another process's commit is done, a millisecond apart.
@@ -81,6 +82,34 @@ def connect(path: Path) -> apsw.Connection:
     connection.set_wal_hook(_checkpoint)
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
+
+
+def back_up(source: apsw.Connection, path: Path) -> None:
+    """Copies a ledger as it is now into a new file that is marked as a copy.
+
+    Raises:
+        BackupRefused: There is something at ``path`` already.
+        OSError, apsw.Error: It cannot be read or written; no file is left.
+    """
+    try:
+        # Its owner's alone, as the ledger is.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        raise BackupRefused(f"there is something at {path} already, give a new path") from None
+    try:
+        with closing(apsw.Connection(str(path))) as copy:
+            # Who opens a copy under its last name has all of it or nothing: it is a whole database
+            # from one commit to the next.
+            copy.execute("PRAGMA synchronous = FULL")
+            with copy.backup("main", source, "main") as work:
+                # In one step, which is one moment of the source.
+                work.step()
+            copy.execute(
+                "INSERT OR REPLACE INTO texts VALUES (?, ?)", (RESTORED, str(int(time.time())))
+            )
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def file_id(path: Path) -> tuple[int, int]:

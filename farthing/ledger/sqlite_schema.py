@@ -83,6 +83,77 @@ MIGRATIONS = [
         value TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    -- When the oldest charge was made that is not claimed on chain; 0 when there is none.
+    ALTER TABLE channels ADD COLUMN unredeemed_since INTEGER NOT NULL DEFAULT 0;
+    UPDATE channels SET unredeemed_since = oldest FROM (
+        SELECT charges.channel_id AS channel, min(time) AS oldest
+        FROM charges JOIN channels USING (channel_id)
+        WHERE charged > total_claimed AND total > total_claimed
+        GROUP BY 1
+    ) WHERE channel_id = channel;
+    -- A charge changes neither column of it, and so not the index.
+    CREATE INDEX channels_withdrawing ON channels (channel_id) WHERE withdraw_requested_at > 0;
+
+    CREATE TABLE refunds (
+        channel_id BLOB PRIMARY KEY,
+        nonce INTEGER NOT NULL,
+        amount BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE leases (
+        name TEXT PRIMARY KEY,
+        holder TEXT NOT NULL,
+        -- Unix milliseconds.
+        expires_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE transactions (
+        id INTEGER PRIMARY KEY,
+        sender TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        subject BLOB NOT NULL,
+        target TEXT NOT NULL,
+        data BLOB NOT NULL,
+        gas INTEGER NOT NULL,
+        state TEXT NOT NULL
+            CHECK (state IN ('queued', 'signed', 'mined', 'final', 'failed', 'refused')),
+        nonce INTEGER,
+        block INTEGER NOT NULL DEFAULT 0,
+        block_hash BLOB NOT NULL DEFAULT x'',
+        succeeded INTEGER NOT NULL DEFAULT 0,
+        gas_used INTEGER NOT NULL DEFAULT 0,
+        fee BLOB NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX transactions_state ON transactions (state);
+    CREATE INDEX transactions_subject ON transactions (kind, subject);
+    CREATE UNIQUE INDEX transactions_once ON transactions (kind, subject)
+        WHERE subject != x'' AND state NOT IN ('failed', 'refused');
+    CREATE UNIQUE INDEX transactions_nonce ON transactions (sender, nonce)
+        WHERE state IN ('signed', 'mined');
+
+    CREATE TABLE attempts (
+        id INTEGER PRIMARY KEY,
+        transaction_id INTEGER NOT NULL,
+        hash BLOB NOT NULL UNIQUE,
+        raw BLOB NOT NULL,
+        nonce INTEGER NOT NULL,
+        max_fee INTEGER NOT NULL,
+        tip INTEGER NOT NULL,
+        time INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX attempts_transaction ON attempts (transaction_id);
+
+    CREATE TABLE transaction_rows (
+        transaction_id INTEGER NOT NULL,
+        channel_id BLOB NOT NULL,
+        total BLOB NOT NULL,
+        PRIMARY KEY (transaction_id, channel_id)
+    ) STRICT, WITHOUT ROWID;
+    """,
 ]
 VERSION = len(MIGRATIONS)
 

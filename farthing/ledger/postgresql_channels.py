@@ -1,0 +1,154 @@
+"""The part of a PostgreSQL ledger that keeps what the chain says of channels, and lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from farthing.ledger.columns import CONFIG, STATE
+from farthing.ledger.listings import channels_query
+from farthing.ledger.postgresql_link import PostgresConnection
+from farthing.ledger.postgresql_part import PostgresPart, mark, to_state
+from farthing.ledger.records import Channel, ChannelState, Mirror, Redeemable
+from farthing.protocol import ChannelConfig
+
+Seen: TypeAlias = tuple[bytes, ChannelConfig, Mirror]
+
+# Channels written in one transaction, and read at a time where all are read.
+TOGETHER = 1_000
+
+_READ_STATE = f"SELECT {STATE} FROM channels WHERE channel_id = %s"
+_LOCK = """SELECT FROM channels WHERE channel_id = ANY(%s::bytea[])
+    ORDER BY channel_id FOR NO KEY UPDATE"""
+_MEET = f"""INSERT INTO channels (channel_id, {CONFIG}, {STATE})
+    VALUES ({", ".join(["%s"] * 19)}) ON CONFLICT (channel_id) DO NOTHING"""
+# What is held is read after the channel is locked, as `hold_refund` writes it.
+_MIRROR = """UPDATE channels SET
+        balance = %(balance)s,
+        total_claimed = %(total_claimed)s,
+        withdraw_amount = greatest(%(withdraw_amount)s, least(%(balance)s,
+            %(withdraw_amount)s + coalesce((
+                SELECT amount FROM refunds
+                WHERE refunds.channel_id = channels.channel_id AND nonce >= %(refund_nonce)s
+            ), 0)
+        )),
+        withdraw_requested_at = %(withdraw_requested_at)s,
+        refund_nonce = %(refund_nonce)s,
+        synced_at = %(synced_at)s,
+        unredeemed_since = CASE
+            WHEN charged <= %(total_claimed)s THEN 0
+            WHEN total_claimed = %(total_claimed)s THEN unredeemed_since
+            -- From the last charge back to what is claimed.
+            ELSE (
+                WITH RECURSIVE later AS (
+                    SELECT previous, time FROM charges
+                    WHERE id = last_charge AND total > %(total_claimed)s
+                    UNION ALL
+                    SELECT charges.previous, charges.time
+                    FROM later JOIN charges ON id = later.previous
+                    WHERE total > %(total_claimed)s
+                )
+                SELECT coalesce(min(time), 0) FROM later
+            )
+        END
+    WHERE channel_id = %(channel_id)s AND synced_at <= %(synced_at)s"""
+
+
+class PostgresChannels(PostgresPart):
+    """See `Ledger`."""
+
+    def mirror(self, channel_id: bytes, config: ChannelConfig, mirror: Mirror) -> ChannelState:
+        with self._link.session() as connection:
+            _mirror(connection, [(channel_id, config, mirror)])
+            return to_state(connection.execute(_READ_STATE, (channel_id,)).fetchone())
+
+    def mirror_many(self, seen: Sequence[Seen]) -> None:
+        # In one order for everybody, so that two never wait for each other.
+        seen = sorted(seen, key=lambda each: (each[0], each[2].synced_at))
+        for start in range(0, len(seen), TOGETHER):
+            with self._link.session() as connection:
+                _mirror(connection, seen[start : start + TOGETHER])
+
+    def hold_refund(self, channel_id: bytes, nonce: int, amount: int) -> None:
+        with self._link.session() as connection, connection.transaction():
+            connection.execute(_LOCK, ([channel_id],))
+            connection.execute(
+                "UPDATE channels SET withdraw_amount = greatest(withdraw_amount, "
+                "least(balance, withdraw_amount + %(amount)s - coalesce((SELECT amount "
+                "FROM refunds WHERE channel_id = %(channel)s AND nonce >= %(nonce)s), 0))) "
+                "WHERE channel_id = %(channel)s AND refund_nonce <= %(nonce)s",
+                {"amount": amount, "channel": channel_id, "nonce": nonce},
+            )
+            connection.execute(
+                "INSERT INTO refunds (channel_id, nonce, amount) VALUES (%s, %s, %s) "
+                "ON CONFLICT (channel_id) DO UPDATE SET "
+                "nonce = excluded.nonce, amount = excluded.amount",
+                (channel_id, nonce, amount),
+            )
+
+    def held_refund(self, channel_id: bytes, nonce: int) -> int:
+        row = self._row(
+            "SELECT amount FROM refunds WHERE channel_id = %s AND nonce = %s", channel_id, nonce
+        )
+        return 0 if row is None else int(row[0])
+
+    def channel(self, channel_id: bytes) -> Channel | None:
+        row = self._row(
+            f"SELECT channel_id, {CONFIG}, {STATE} FROM channels WHERE channel_id = %s", channel_id
+        )
+        return None if row is None else _channel(row)
+
+    def channels(
+        self,
+        *,
+        after: bytes = b"",
+        limit: int = 1000,
+        payer: str | None = None,
+        withdrawing: bool = False,
+    ) -> list[Channel]:
+        asked = {"after_id": after, "limit": limit, "payer": payer}
+        query = channels_query(mark, asked, withdrawing=withdrawing)
+        return [_channel(row) for row in self._rows(query, asked)]
+
+    def redeemable(self, min_value: int = 1) -> Iterator[Redeemable]:
+        after = b""
+        while rows := self._rows(
+            # Without a charge there is no voucher to redeem.
+            f"SELECT channel_id, {CONFIG}, {STATE}, unredeemed_since FROM channels "
+            "WHERE channel_id > %s AND charged - total_claimed >= %s AND charges > 0 "
+            "ORDER BY channel_id LIMIT %s",
+            (after, max(1, min_value), TOGETHER),
+        ):
+            for row in rows:
+                yield Redeemable(_channel(row[:-1]), row[-1])
+            after = rows[-1][0]
+
+
+def _mirror(connection: PostgresConnection, seen: Sequence[Seen]) -> None:
+    with connection.pipeline(), connection.transaction(), connection.cursor() as cursor:
+        cursor.executemany(
+            _MEET,
+            [
+                (
+                    channel_id,
+                    *config.as_tuple(),
+                    *(mirror.total_claimed, 0, 0, b"", 0),
+                    *(mirror.balance, mirror.total_claimed, 0, 0, 0, 0),
+                )
+                for channel_id, config, mirror in seen
+            ],
+        )
+        cursor.execute(_LOCK, ([channel_id for channel_id, _, _ in seen],))
+        cursor.executemany(
+            _MIRROR,
+            [
+                {"channel_id": channel_id, **msgspec.structs.asdict(mirror)}
+                for channel_id, _, mirror in seen
+            ],
+        )
+
+
+def _channel(row: Any) -> Channel:
+    return Channel(row[0], ChannelConfig(*row[1:8]), to_state(row[8:]))

@@ -149,7 +149,7 @@ def redeem_call(terms: Terms, claims: Sequence[VoucherClaim]) -> bytes:
     rows = bytearray()
     extras: list[int] = []
     for claim in claims:
-        if Terms.of(claim.channel) != terms:
+        if not _is_of(claim.channel, terms):
             raise InvalidField("claims", claim, "must all be of the redemption's terms")
         if not is_packable(claim):
             raise InvalidField("claims", claim, "must be packable; claim this one instead")
@@ -171,6 +171,16 @@ def redeem_call(terms: Terms, claims: Sequence[VoucherClaim]) -> bytes:
             _word(len(extras)),
             *map(_word, extras),
         )
+    )
+
+
+def _is_of(channel: ChannelConfig, terms: Terms) -> bool:
+    # Field by field: making `Terms` of each row would take as long as all the rest.
+    return (
+        channel.receiver == terms.receiver
+        and channel.receiver_authorizer == terms.receiver_authorizer
+        and channel.token == terms.token
+        and channel.withdraw_delay == terms.withdraw_delay
     )
 
 

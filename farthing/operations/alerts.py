@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -129,8 +130,10 @@ class Alerts:
         self._sinks = sinks
         self._clock = clock
         self._kept = _read(store)
-        now = int(clock())
-        self._seen_at = {alert.name: now for alert in self._kept.alerts}
+        self._is_written = True
+        # When a problem was seen last. Of one that another process raised, or this one before it
+        # was started again, from when on it is looked for.
+        self._seen_at: dict[str, int] = {}
 
     @property
     def alerts(self) -> list[Alert]:
@@ -140,6 +143,9 @@ class Alerts:
     def see(self, problems: Iterable[Problem]) -> None:
         """Takes what is wrong now: raises what is new, and clears what is over."""
         now = int(self._clock())
+        self._read_again()
+        for alert in self._kept.alerts:
+            self._seen_at.setdefault(alert.name, now)
         standing = {alert.name: alert for alert in self._kept.alerts}
         told = []
         for problem in problems:
@@ -154,7 +160,7 @@ class Alerts:
                 standing[problem.name] = replace(alert, sentence=problem.sentence)
         for alert in self._kept.alerts:
             if now - self._seen_at[alert.name] >= CLEAR_AFTER:
-                del standing[alert.name]
+                del standing[alert.name], self._seen_at[alert.name]
                 told.append(_message("cleared", alert, now))
                 log.info("over: %s", alert.sentence, extra=_fields("cleared", alert.name))
         new = [Pending(sink, each) for each in told for sink in self._sinks]
@@ -187,14 +193,22 @@ class Alerts:
         changed = [by if each is pending else each for each in self._kept.pending]
         self._keep(replace(self._kept, pending=[each for each in changed if each is not None]))
 
+    def _read_again(self) -> None:
+        """Another process may have looked after the alerts meanwhile."""
+        if self._is_written:
+            with suppress(LedgerUnavailable):
+                self._kept = _read(self._store)
+
     def _keep(self, kept: Kept) -> None:
-        if kept == self._kept:
+        if kept == self._kept and self._is_written:
             return
         self._kept = kept
         try:
             self._store.remember(TEXT, msgspec.json.encode(kept).decode())
+            self._is_written = True
         except LedgerUnavailable as error:
-            # That itself is something to be told. It is written down with the next change.
+            # That itself is something to be told, so it goes on.
+            self._is_written = False
             log.warning("alerts could not be written down: %s", error)
 
 

@@ -209,3 +209,28 @@ def test_see__without_the_database(site: Site, monkeypatch: pytest.MonkeyPatch) 
     site.look(Problem("ledger_down", "the ledger is down: see to it."))
     site.look(Problem("ledger_down", "the ledger is down: see to it."), after=30)
     assert site.inbox.told == [("raised", "ledger_down")]
+
+
+def test_see__with_two_processes_that_take_turns(site: Site) -> None:
+    other = Alerts(site.ledger, {"webhook": site.inbox}, lambda: site.now)
+    site.look(GAS)
+    site.now += 30
+    other.see([GAS])
+    other.deliver()
+    site.now += CLEAR_AFTER
+    other.see([])
+    other.deliver()
+    site.look(after=30)
+    assert site.inbox.told == [("raised", "gas_low"), ("cleared", "gas_low")]
+
+
+def test_see__writes_down_what_it_could_not(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(name: str, value: str) -> None:
+        raise LedgerUnavailable("books.db", "disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.ledger, "remember", fails)
+        site.look(GAS)
+    site.look(GAS, after=30)
+    assert [alert.name for alert in standing_alerts(site.ledger)] == ["gas_low"]
+    assert site.inbox.told == [("raised", "gas_low")]

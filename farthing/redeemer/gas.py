@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from farthing.chain.settlement import Channel
 from farthing.protocol import (
     ZERO_ADDRESS,
+    ChannelConfig,
     Domain,
     Outcome,
     Reason,
     Voucher,
     VoucherClaim,
-    extras_of,
+    count_extras,
     is_payer_signature,
 )
 
@@ -32,6 +33,8 @@ FLOOR_QUARTERS = 10
 
 # A call without its rows: dispatch, lock, domain, arguments in memory, the event's head.
 CALL_GAS = 7_383
+# The calldata that all its rows share, about.
+SHARED_DATA_GAS = 1_700
 # One row that is not due: read, hashed, looked up for the first time in the transaction.
 ROW_GAS = 3_192
 # What verifying a signature adds, and what recording adds to a row that is good.
@@ -94,14 +97,20 @@ def good_row_gas(claim: VoucherClaim, extras: int | None = None) -> int:
     Args:
         extras: The number of words it adds to the extras, if it is known.
     """
-    words = len(extras_of(claim)) if extras is None else extras
-    execution = ROW_GAS + VERIFY_GAS + RECORD_GAS + _rarer_parts_gas(claim, words)
+    words = count_extras(claim) if extras is None else extras
+    return row_gas(claim.channel, words)
+
+
+def row_gas(channel: ChannelConfig, words: int) -> int:
+    """`good_row_gas` of a channel's row that adds so many words to the extras."""
+    execution = ROW_GAS + VERIFY_GAS + RECORD_GAS + _rarer_parts_gas(channel, words)
     return execution + (96 + 32 * words) * BYTE_GAS
 
 
 def batch_gas(claims: Sequence[VoucherClaim]) -> int:
     """About what a redemption of good rows uses, payout included; for planning."""
-    return TRANSACTION_GAS + CALL_GAS + PAYOUT_GAS + sum(map(good_row_gas, claims))
+    once = TRANSACTION_GAS + CALL_GAS + SHARED_DATA_GAS + PAYOUT_GAS
+    return once + sum(map(good_row_gas, claims))
 
 
 def relay_gas(rows: int) -> int:
@@ -151,7 +160,7 @@ def predict(
         channel_id = batch.channel_ids[index]
         channel = channels.get(channel_id, UNKNOWN)
         before = claimed.get(channel_id, channel.total_claimed)
-        gas += ROW_GAS + _rarer_parts_gas(claim, len(extras_of(claim)))
+        gas += ROW_GAS + _rarer_parts_gas(claim.channel, count_extras(claim))
         gas -= WARM_LOOKUP_GAS if channel_id in claimed else 0
         if claim.channel.payer_authorizer == ZERO_ADDRESS:
             gas -= WARM_CODE_GAS if claim.channel.payer in asked else 0
@@ -177,13 +186,13 @@ def predict(
     return Prediction(max(gas, floor), amount, outcomes)
 
 
-def _rarer_parts_gas(claim: VoucherClaim, words: int) -> int:
+def _rarer_parts_gas(channel: ChannelConfig, words: int) -> int:
     if not words:
         return 0
     gas = FLAGS_GAS + EXTRA_GAS * words
-    if claim.channel.payer_authorizer != claim.channel.payer:
+    if channel.payer_authorizer != channel.payer:
         gas += SIGNER_GAS
-    if claim.channel.payer_authorizer == ZERO_ADDRESS:
+    if channel.payer_authorizer == ZERO_ADDRESS:
         gas += CODE_GAS
     return gas
 

@@ -13,7 +13,7 @@ from farthing.protocol import (
     InvalidField,
     Terms,
     VoucherClaim,
-    extras_of,
+    count_extras,
     is_packable,
     redeem_call,
 )
@@ -115,7 +115,7 @@ def pack_in_order(
     filling: dict[tuple[str, str, str, int], _Filling] = {}
     for channel_id, claim in ordered:
         key = terms_of(claim.channel)
-        extras = len(extras_of(claim))
+        extras = count_extras(claim)
         gas = good_row_gas(claim, extras)
         batch = filling.get(key)
         if (

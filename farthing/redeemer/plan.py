@@ -9,8 +9,17 @@ from fractions import Fraction
 
 from farthing.chain.settlement import MAX_CLAIMS
 from farthing.ledger import Channel
-from farthing.protocol import MAX_ROWS, VoucherClaim, is_packable
-from farthing.redeemer.gas import batch_gas, claims_gas, good_row_gas, relay_gas
+from farthing.protocol import MAX_ROWS, ZERO_ADDRESS, VoucherClaim, is_packable
+from farthing.protocol.redemption import MAX_TOTAL
+from farthing.protocol.signatures import is_strict
+from farthing.redeemer.gas import (
+    CLAIM_ROW_GAS,
+    WALLET_GAS,
+    batch_gas,
+    claims_gas,
+    relay_gas,
+    row_gas,
+)
 from farthing.redeemer.money import GasPrice, pays
 from farthing.redeemer.packer import NO_DEADLINE, Batch, pack_in_order, terms_of
 from farthing.redeemer.policy import ALL, Choice, Due, Left, Policy, Reason, clock
@@ -34,10 +43,16 @@ class Way:
 
     def row_gas(self, channel: Channel) -> int:
         """About what a channel's row adds to its batch."""
-        claim = claim_of(channel)
-        if self.packs(claim):
-            return good_row_gas(claim)
-        return claims_gas([claim]) - claims_gas([])
+        config, state = channel.config, channel.state
+        if self.has_redeem and state.charged <= MAX_TOTAL and is_strict(state.signature):
+            # As `count_extras` of its claim, which is made only for a channel that is due.
+            words = (
+                (config.payer_authorizer != config.payer)
+                + any(config.salt)
+                + (state.ceiling != state.charged)
+            )
+            return row_gas(config, words)
+        return CLAIM_ROW_GAS + (WALLET_GAS if config.payer_authorizer == ZERO_ADDRESS else 0)
 
     def packs(self, claim: VoucherClaim) -> bool:
         """Whether a claim goes into a packed row. Elsewhere it is claimed, and settled after."""
@@ -104,12 +119,12 @@ class Plan:
         gas: The price of gas it was made for.
     """
 
+    gas: GasPrice
     batches: list[Planned] = field(default_factory=list)
     settles: list[Settle] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
     why: str = ""
     is_run: bool = False
-    gas: GasPrice = GasPrice(0, 0)
 
     @property
     def channels(self) -> int:

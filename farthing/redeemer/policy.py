@@ -36,7 +36,7 @@ class PolicyInvalid(FarthingError):
 
 @dataclass(frozen=True)
 class Policy:
-    """What a publisher wants of redemption. Amounts in the token's smallest units, times in seconds.
+    """What a publisher wants. Amounts in the token's smallest units, times in seconds.
 
     A run is one pass over all that is worth redeeming. It begins when ``interval`` has passed since
     the last one began, when what it would bring reaches ``batch_value``, or when a charge is older

@@ -1,0 +1,90 @@
+"""A ledger that an older program made becomes one of the present version, with all it has."""
+
+from pathlib import Path
+
+import apsw
+import msgspec
+import psycopg
+import pytest
+from ledger_samples import ANSWER, CONFIG, MIRROR, MOST, Backdoor, channel_id, pay
+
+from farthing.ledger import Deposit, Totals, open_ledger
+
+OLD = Path(__file__).parent / "v1"
+
+
+@pytest.fixture
+def old_url(ledger_url: str) -> str:
+    """A ledger of version 1, with six charges in four channels, of which three are redeemed."""
+    if "://" in ledger_url:
+        with psycopg.connect(ledger_url) as connection:
+            connection.execute((OLD / "postgresql.sql").read_bytes())
+    else:
+        connection = apsw.Connection(ledger_url)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute((OLD / "sqlite.sql").read_text())
+        connection.close()
+    return ledger_url
+
+
+def test_open__version_1_keeps_what_it_has(old_url: str) -> None:
+    ledger = open_ledger(old_url)
+    assert ledger.totals() == Totals(4, 6, 73, 7, 4_000_000)
+    assert ledger.prove() == []
+    assert [charge.time for charge in ledger.charges()] == [1000, 1010, 1020, 1005, 1003, 1030]
+    claimed = msgspec.structs.replace(MIRROR, total_claimed=7, synced_at=200)
+    channel = ledger.channel(channel_id(1))
+    assert channel is not None and channel.config == CONFIG
+    assert (channel.state.mirror, channel.state.ceiling) == (claimed, 19)
+    assert ledger.recall("owner") == "somebody"
+    deposit = Deposit(b"\x01" * 32, channel_id(1), MOST, b"\x02" * 32, b"\x00raw", "open")
+    assert ledger.deposit(deposit.authorization) == deposit
+    ledger.close()
+
+
+def test_open__version_1_finds_the_oldest_unredeemed_charges(old_url: str) -> None:
+    ledger = open_ledger(old_url)
+    found = {each.channel.channel_id: each.since for each in ledger.redeemable()}
+    assert found == {channel_id(1): 1010, channel_id(4): 1003}
+    assert [each.channel_id for each in ledger.channels(withdrawing=True)] == [channel_id(4)]
+    ledger.close()
+
+
+def test_open__version_1_goes_on(old_url: str) -> None:
+    open_ledger(old_url).close()
+    ledger = open_ledger(old_url)
+    for number in (1, 2, 3):
+        pay(ledger, channel_id(number), time=2_000, answer=ANSWER)
+    found = {each.channel.channel_id: each.since for each in ledger.redeemable()}
+    assert found == {
+        channel_id(1): 1010,
+        channel_id(2): 2000,
+        channel_id(3): 2000,
+        channel_id(4): 1003,
+    }
+    assert ledger.transactions() == []
+    assert ledger.prove() == []
+    ledger.close()
+
+
+def test_open__version_1_is_left_as_it_was_when_it_cannot_be_brought_up(old_url: str) -> None:
+    """A table in the way stands for whatever may go wrong half way."""
+    backdoor = Backdoor(old_url)
+    backdoor.run("CREATE TABLE attempts (id bigint)" if "://" in old_url else IN_THE_WAY)
+    with pytest.raises(Exception, match="already exists"):
+        open_ledger(old_url)
+    for column in ("unredeemed_since", "withdraw_delay"):
+        found = backdoor.run(COLUMN if backdoor.is_local else COLUMN_POSTGRES, column)
+        assert len(found) == (column == "withdraw_delay")
+    backdoor.run("DROP TABLE attempts")
+    ledger = open_ledger(old_url)
+    assert ledger.totals().charges == 6
+    ledger.close()
+
+
+IN_THE_WAY = "CREATE TABLE attempts (id INTEGER)"
+COLUMN = "SELECT name FROM pragma_table_info('channels') WHERE name = ?"
+COLUMN_POSTGRES = (
+    "SELECT column_name FROM information_schema.columns "
+    "WHERE table_schema = 'farthing' AND table_name = 'channels' AND column_name = ?"
+)

@@ -11,6 +11,7 @@ import click
 from farthing.chain.accounts import PASSWORD_VARIABLE
 from farthing.chain.devnet import DEVNET_PORT, devnet
 from farthing.commands.options import asker, config_option, json_option
+from farthing.operations.start import PARTS
 from farthing.serve.start import start
 
 _PORT = click.IntRange(0, 65_535)
@@ -39,7 +40,7 @@ def devnet_command(port: int, as_json: bool) -> None:
 
 
 @click.command("serve")
-@click.argument("app")
+@click.argument("app", required=False)
 @config_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where readers come.")
 @click.option("--port", type=_PORT, default=8_000, show_default=True, help="0 is a free one.")
@@ -57,16 +58,27 @@ def devnet_command(port: int, as_json: bool) -> None:
     show_default=True,
     help="Seconds that requests under way have to end after SIGTERM.",
 )
+@click.option(
+    "--only",
+    type=click.Choice(PARTS),
+    multiple=True,
+    help="Run this part and no other; may be given again.",
+)
 def serve_command(
-    app: str,
+    app: str | None,
     config: Path,
     host: str,
     port: int,
     admin_host: str,
     admin_port: int,
     grace: int,
+    only: tuple[str, ...],
 ) -> None:
     """Serve APP, module:attribute of an ASGI app, behind the paywall of farthing.toml.
+
+    With it run the watcher, which follows the chain, and the redeemer, which turns charges into
+    money. Each may run in a process or on a machine of its own, with --only; the paywall as often
+    as there are readers for it.
 
     Logs are JSON lines on standard error, one for each paid request. SIGTERM and Ctrl-C end what is
     under way first.
@@ -79,7 +91,7 @@ def serve_command(
         ) from error
     public = Address(host, port, "--host and --port")
     admin = Address(admin_host, admin_port, "--admin-host and --admin-port")
-    serve(app, config, public, admin, grace=grace, ask=asker())
+    serve(app, config, public, admin, grace=grace, only=only, ask=asker())
 
 
 @click.command("init")

@@ -133,7 +133,7 @@ class Alerts:
         self._is_written = True
         # When a problem was seen last. Of one that another process raised, or this one before it
         # was started again, from when on it is looked for.
-        self._seen_at: dict[str, int] = {}
+        self._seen_at = {alert.name: int(clock()) for alert in self._kept.alerts}
 
     @property
     def alerts(self) -> list[Alert]:
@@ -144,8 +144,8 @@ class Alerts:
         """Takes what is wrong now: raises what is new, and clears what is over."""
         now = int(self._clock())
         self._read_again()
-        for alert in self._kept.alerts:
-            self._seen_at.setdefault(alert.name, now)
+        for known in self._kept.alerts:
+            self._seen_at.setdefault(known.name, now)
         standing = {alert.name: alert for alert in self._kept.alerts}
         told = []
         for problem in problems:
@@ -158,11 +158,11 @@ class Alerts:
             else:
                 # It is told once. Whoever looks it up sees how it is now.
                 standing[problem.name] = replace(alert, sentence=problem.sentence)
-        for alert in self._kept.alerts:
-            if now - self._seen_at[alert.name] >= CLEAR_AFTER:
-                del standing[alert.name], self._seen_at[alert.name]
-                told.append(_message("cleared", alert, now))
-                log.info("over: %s", alert.sentence, extra=_fields("cleared", alert.name))
+        for known in self._kept.alerts:
+            if now - self._seen_at[known.name] >= CLEAR_AFTER:
+                del standing[known.name], self._seen_at[known.name]
+                told.append(_message("cleared", known, now))
+                log.info("over: %s", known.sentence, extra=_fields("cleared", known.name))
         new = [Pending(sink, each) for each in told for sink in self._sinks]
         self._keep(Kept(list(standing.values()), _bounded(self._kept.pending + new)))
 

@@ -1,4 +1,4 @@
-"""The parts beside the paywall: watcher and queue, made from the settings."""
+"""The parts beside the paywall: watcher, redeemer and queue, made from the settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from decimal import Decimal
 
 import msgspec
 
@@ -18,7 +19,10 @@ from farthing.opening import Contracts, Keys, open_books, open_contracts
 from farthing.operations.restored import catch_up, is_restored
 from farthing.operations.supervisor import Part
 from farthing.protocol import values
+from farthing.protocol.amounts import from_units
 from farthing.redeemer.follower import Followed, Follower
+from farthing.redeemer.policy import Policy, PolicyInvalid
+from farthing.redeemer.redeemer import Redeemer
 from farthing.settings import GWEI_DECIMALS, Settings
 
 log = logging.getLogger("farthing.operations")
@@ -29,6 +33,8 @@ DIFFERENCES = "differences"
 MOST_DIFFERENCES = 20
 # Seconds between two steps of the queue.
 QUEUE_PAUSE = 1.0
+# And two of the redeemer.
+REDEEMER_PAUSE = 5.0
 
 
 def holder(part: str) -> str:
@@ -173,6 +179,105 @@ class QueuePart:
         self._ledger.close()
 
 
+class RedeemerPart:
+    """Orders redemptions by the policy, and books what came of them."""
+
+    def __init__(self, settings: Settings, keys: Keys) -> None:
+        self._redeemer, self._ledgers = open_redeemer(settings, keys, open_contracts(settings))
+        self.note = ""
+
+    def step(self) -> float:
+        step = self._redeemer.step()
+        for problem in step.problems:
+            log.error("%s", problem)
+        for booked in step.booked:
+            fields = {
+                "transaction": booked.transaction_id,
+                "kind": booked.kind,
+                "channels": booked.channels,
+                "amount": str(booked.amount),
+                "paid": str(booked.paid),
+                "fee": str(booked.fee),
+            }
+            log.info("booked", extra={"fields": fields})
+        if step.submitted:
+            log.info("%s", step.why)
+        self.note = step.why
+        return REDEEMER_PAUSE
+
+    def close(self) -> None:
+        for ledger in self._ledgers:
+            ledger.close()
+
+
+def read_policy(settings: Settings, decimals: int) -> Policy:
+    """The redeemer's policy.
+
+    Raises:
+        SettingsInvalid: It cannot be, or can never redeem anything.
+    """
+    wanted = settings.redeemer
+    if wanted.coin_price is None:
+        problem = (
+            "it is missing: give what a coin of the chain costs in units of the token, so that no "
+            "redemption costs more than it brings"
+        )
+        raise settings.invalid("redeemer.coin_price", problem)
+
+    def units(name: str, text: str | None) -> int | None:
+        return None if text is None else settings.units(f"redeemer.{name}", text, decimals)
+
+    is_free = not wanted.coin_price.strip("0.")
+    coin_price = 0 if is_free else units("coin_price", wanted.coin_price)
+    min_value = units("min_value", wanted.min_value) or 0
+    cap = settings.terms.exposure_cap
+    most = None if cap is None else settings.units("terms.exposure_cap", cap, decimals)
+    if most is not None and min_value > most:
+        problem = (
+            f"{wanted.min_value!r} is more than terms.exposure_cap, which no channel ever owes, so "
+            "that nothing would be redeemed: give less"
+        )
+        raise settings.invalid("redeemer.min_value", problem)
+    try:
+        return Policy(
+            coin_price=coin_price or 0,
+            interval=wanted.interval or None,
+            batch_value=units("batch_value", wanted.batch_value),
+            max_age=wanted.max_age,
+            min_value=min_value,
+            max_cost_percent=Decimal(str(wanted.max_cost_percent)),
+            margin=wanted.margin,
+        )
+    except PolicyInvalid as error:
+        raise settings.invalid(f"redeemer.{error.field}", str(error)) from error
+
+
+def open_redeemer(
+    settings: Settings, keys: Keys, contracts: Contracts
+) -> tuple[Redeemer, tuple[Ledger, Ledger]]:
+    """A redeemer, and the ledgers to close after it.
+
+    Raises:
+        SettingsInvalid: Its policy cannot be.
+    """
+    token = contracts.token
+    policy = read_policy(settings, token.decimals)
+    ledger, journal = open_books(settings), open_books(settings)
+    redeemer = Redeemer(
+        ledger,
+        contracts.settlement,
+        open_queue(settings, keys, contracts, journal, "redeemer"),
+        keys.authorizer,
+        policy,
+        receiver=values.address("receiver", settings.terms.receiver),
+        token=token.address,
+        fees=fee_policy(settings),
+        holder=holder("redeemer"),
+        show=lambda units: f"{from_units(units, token.decimals)} {token.symbol}",
+    )
+    return redeemer, (ledger, journal)
+
+
 def part_openers(
     settings: Settings, keys: Keys, names: frozenset[str]
 ) -> dict[str, Callable[[], Part]]:
@@ -180,5 +285,7 @@ def part_openers(
     openers: dict[str, Callable[[], Part]] = {}
     if "watcher" in names:
         openers["watcher"] = lambda: WatcherPart(settings, keys)
+    if "redeemer" in names:
+        openers["redeemer"] = lambda: RedeemerPart(settings, keys)
     openers["queue"] = lambda: QueuePart(settings, keys)
     return openers

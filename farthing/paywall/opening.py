@@ -9,7 +9,8 @@ from pathlib import Path
 from farthing.chain.sender import Sender
 from farthing.chain.settlement import Settlement
 from farthing.chain.wallets import is_contract
-from farthing.opening import Ask, open_books, open_contracts, open_keys, told
+from farthing.ledger.ledger import RESTORED
+from farthing.opening import Ask, Keys, open_books, open_contracts, open_keys, told
 from farthing.paywall.limits import Limits
 from farthing.paywall.offer import Offers
 from farthing.paywall.onchain import Collectors, OnChain
@@ -27,6 +28,8 @@ def open_paywall(
     *,
     prices: Mapping[str, PriceFunction] | None = None,
     ask: Ask | None = None,
+    keys: Keys | None = None,
+    while_restored: bool = False,
 ) -> Paywall:
     """Opens a publisher's paywall, with everything it needs looked at first.
 
@@ -38,6 +41,9 @@ def open_paywall(
         prices: Prices that a function computes; they are looked at before those of the file.
         ask: Asks for the password of a keystore when ``FARTHING_PASSWORD`` is not set; without it
             that is an error.
+        keys: The keys, if they are open already.
+        while_restored: Also when the ledger was restored and has not caught up with the chain; then
+            whoever opens it sees to it that nothing is charged.
 
     Raises:
         SettingsInvalid: A setting cannot be, or what it names cannot be used. Nothing is open then.
@@ -45,7 +51,7 @@ def open_paywall(
     """
     if not isinstance(settings, Settings):
         settings = Settings.load(settings)
-    keys = open_keys(settings, ask)
+    keys = keys or open_keys(settings, ask)
     contracts = open_contracts(settings)
     settlement, token = contracts.settlement, contracts.token
     wanted = settings.terms
@@ -77,6 +83,13 @@ def open_paywall(
         # Not an error: what is in escrow already can be charged without it.
         log.warning("the key %s has no coins for gas: send it some", sender)
     ledger = open_books(settings)
+    if not while_restored and ledger.recall(RESTORED):
+        ledger.close()
+        problem = (
+            "it was restored from a backup, so what was charged since is missing in it: run "
+            "`farthing serve --only watcher` until it says that the ledger has caught up"
+        )
+        raise settings.invalid("ledger", problem)
     return Paywall(
         read_prices,
         Offers(terms, token.symbol, token.decimals),

@@ -14,6 +14,7 @@ from farthing.chain.artifacts import artifact
 from farthing.chain.events import Event, read_events
 from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import Sender, Transaction, as_farthing_error
+from farthing.chain.token import transferred
 from farthing.protocol import (
     MAX_ROWS,
     ChannelConfig,
@@ -116,10 +117,16 @@ class ReceiverAccount:
 
 @dataclass(frozen=True)
 class Settled:
-    """What a settlement moved, by the contract's own event: nothing when nothing was due."""
+    """What a settlement paid, by the contract's own event: nothing when nothing was due.
+
+    Attributes:
+        gas: Of the whole transaction.
+        moved: What of it the token says that it moved to the receiver.
+    """
 
     amount: int
     gas: int
+    moved: int
 
 
 @dataclass(frozen=True)
@@ -129,11 +136,13 @@ class Redeemed:
     Attributes:
         amount: What the redeemed rows added up to.
         credited: What of it the token refused to pay out; it waits for `Settlement.settle`.
+        moved: What of the rest the token says that it moved to the receiver.
         outcomes: What became of each row, in their order.
     """
 
     amount: int
     credited: int
+    moved: int
     outcomes: list[Outcome]
 
 
@@ -283,10 +292,8 @@ class Settlement:
         Raises, besides what `Sender.transact` raises:
             ClaimTooLong: More than 100 rows.
         """
-        _check_length(claims)
-        rows = [claim.as_tuple() for claim in claims]
         try:
-            return sender.transact(self._transaction("claim", rows, gas=_claim_gas(claims)))
+            return sender.transact(self.plan_claim(claims))
         except ContractReverted as error:
             raise self._locate(error, claims, sender.address) from error
 
@@ -298,16 +305,28 @@ class Settlement:
         Raises, besides what `Sender.transact` raises:
             ClaimTooLong: More than 100 rows.
         """
-        _check_length(claims)
-        rows = [claim.as_tuple() for claim in claims]
         try:
-            gas = _claim_gas(claims)
-            return sender.transact(
-                self._transaction("claimWithSignature", rows, signature, gas=gas)
-            )
+            return sender.transact(self.plan_claim_with_signature(claims, signature))
         except ContractReverted as error:
             authorizer = claims[0].channel.receiver_authorizer if claims else sender.address
             raise self._locate(error, claims, authorizer) from error
+
+    def plan_claim(self, claims: Sequence[VoucherClaim]) -> Transaction:
+        """A claim sent by receiver or authorizer of every row. Raises `ClaimTooLong`."""
+        _check_length(claims)
+        rows = [claim.as_tuple() for claim in claims]
+        return self._transaction("claim", rows, gas=_claim_gas(claims))
+
+    def plan_claim_with_signature(
+        self, claims: Sequence[VoucherClaim], signature: bytes
+    ) -> Transaction:
+        """A claim that anybody sends, with the authorizer's signature over its rows.
+
+        Raises `ClaimTooLong`.
+        """
+        _check_length(claims)
+        rows = [claim.as_tuple() for claim in claims]
+        return self._transaction("claimWithSignature", rows, signature, gas=_claim_gas(claims))
 
     def sign_claims(self, authorizer: Signer, claims: Sequence[VoucherClaim]) -> bytes:
         """The receiver authorizer's signature over exactly these rows."""
@@ -315,9 +334,27 @@ class Settlement:
 
     def settle(self, sender: Sender, receiver: str, token: str) -> Settled:
         """Pays the receiver what was claimed and not yet paid; anyone may send it."""
-        receipt = sender.transact(self._transaction("settle", receiver, token))
-        paid = sum(e.args["amount"] for e in self.events(receipt) if e.name == "Settled")
-        return Settled(paid, receipt["gasUsed"])
+        return self.settled(sender.transact(self.plan_settle(receiver, token)))
+
+    def plan_settle(self, receiver: str, token: str) -> Transaction:
+        """A settlement, which anybody sends."""
+        return self._transaction("settle", receiver, token)
+
+    def claimed(self, receipt: TxReceipt) -> int:
+        """What a claim added to its channels' totals, by the contract's own events."""
+        return sum(e.args["claimAmount"] for e in self.events(receipt) if e.name == "Claimed")
+
+    def settled(self, receipt: TxReceipt) -> Settled:
+        """What a settlement did."""
+        events = [event for event in self.events(receipt) if event.name == "Settled"]
+        return Settled(
+            sum(event.args["amount"] for event in events),
+            receipt["gasUsed"],
+            sum(self._moved(receipt, event) for event in events),
+        )
+
+    def _moved(self, receipt: TxReceipt, event: Event) -> int:
+        return transferred(receipt, event.args["token"], self.address, event.args["receiver"])
 
     def refund(self, sender: Sender, config: ChannelConfig, amount: int) -> TxReceipt:
         """Gives up to ``amount`` of unclaimed money back; receiver or its authorizer only."""
@@ -403,7 +440,8 @@ class Settlement:
         for event in events:
             if event.name == "Redeemed":
                 outcomes = decode_outcomes(event.args["redeemed"], event.args["skipped"])
-                return Redeemed(event.args["amount"], credited, outcomes)
+                moved = self._moved(receipt, event)
+                return Redeemed(event.args["amount"], credited, moved, outcomes)
         raise NothingRedeemed(receipt["transactionHash"].hex())
 
     # ------------------------------------------------------------ internal

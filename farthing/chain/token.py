@@ -12,12 +12,14 @@ from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import Sender, Transaction, as_farthing_error
 from farthing.protocol import TokenDomain
 from farthing.protocol.errors import FarthingError
+from farthing.protocol.keccak import keccak
 
 # Decimals of the test dollar.
 TEST_USD_DECIMALS = 6
 # Accounts that one `mintBatch` may name; see contracts/mocks/TestUSD.vy.
 MAX_MINT = 1_000
 MINT_GAS = 100_000
+TRANSFER = keccak(b"Transfer(address,address,uint256)")
 MINT_ACCOUNT_GAS = 30_000
 # `paused()`, which not every token has.
 _PAUSED = HexBytes("0x5c975abb")
@@ -33,6 +35,19 @@ class NotAToken(FarthingError):
     def __init__(self, address: str) -> None:
         self.address = address
         super().__init__(f"no ERC-3009 token at {address}: check the address and the chain.")
+
+
+def transferred(receipt: TxReceipt, token: str, source: str, target: str) -> int:
+    """What a token says in a receipt that it moved from ``source`` to ``target``."""
+    ends = [int(source, 16), int(target, 16)]
+    return sum(
+        int.from_bytes(log["data"], "big")
+        for log in receipt["logs"]
+        if log["address"].lower() == token.lower()
+        and len(log["topics"]) == 1 + len(ends)
+        and bytes(log["topics"][0]) == TRANSFER
+        and [int.from_bytes(topic, "big") for topic in log["topics"][1:]] == ends
+    )
 
 
 class Token:

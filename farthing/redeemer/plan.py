@@ -113,6 +113,7 @@ class Plan:
     Attributes:
         batches: In the order they are sent.
         settles: Payouts of what was claimed before.
+        notes: Payouts that wait, and why.
         left: What is not redeemed, and why.
         why: One line: why it redeems, or why it waits.
         is_run: Whether it holds more than what withdrawals press for.
@@ -122,6 +123,7 @@ class Plan:
     gas: GasPrice
     batches: list[Planned] = field(default_factory=list)
     settles: list[Settle] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
     why: str = ""
     is_run: bool = False
@@ -162,6 +164,7 @@ class Plan:
             f"Leaves   {show(left.value)} of {left.channels:,} channels: {left.reason.value}"
             for left in self.left
         ]
+        lines += [f"Leaves   {note}" for note in self.notes]
         return lines
 
 
@@ -187,8 +190,7 @@ def make_plan(
         ours = company.get(terms_of(planned.batch.claims[0].channel), deque())
         _add(plan, choice, _with_company(planned, choice.urgent, ours, policy, gas, way))
     for planned in _pack(choice.run, policy, gas, way):
-        _add(plan, choice, planned)
-        plan.is_run = True
+        plan.is_run |= _add(plan, choice, planned)
     for waiting in company.values():
         choice.leave(Reason.RUN, sum(due.value for due in waiting), len(waiting))
     plan.left = [left for left in choice.left.values() if left.channels]
@@ -220,11 +222,14 @@ def _pack(
     return planned
 
 
-def _add(plan: Plan, choice: Choice, planned: Planned) -> None:
-    if pays(planned.value, planned.cost, planned.share):
+def _add(plan: Plan, choice: Choice, planned: Planned) -> bool:
+    """Plans a batch if it pays, and leaves its channels if not; whether it does."""
+    does_pay = pays(planned.value, planned.cost, planned.share)
+    if does_pay:
         plan.batches.append(planned)
     else:
         choice.leave(Reason.COMPANY, planned.value, len(planned.batch.claims))
+    return does_pay
 
 
 def _with_company(

@@ -223,8 +223,9 @@ def choose(
             reason = Reason.ON_ITS_WAY if sent >= state.charged else Reason.EMPTY
             choice.leave(reason, state.charged - mirror.total_claimed)
             continue
-        if reason := unfit(channel):
-            choice.leave(reason, value)
+        fault = unfit(channel)
+        if fault is not None:
+            choice.leave(fault, value)
             continue
         gas = row_gas(channel)
         cost = costs.get(gas)

@@ -127,7 +127,7 @@ def test_claim__two_channels_then_settle(world: World, claimer: object) -> None:
 
 def test_settle__nothing_due(world: World) -> None:
     settled = world.settlement.settle(world.operator, RECEIVER.address, world.token.address)
-    assert settled == Settled(0, settled.gas)
+    assert settled == Settled(0, settled.gas, 0)
 
 
 def test_claim__a_stale_row_moves_nothing(world: World) -> None:

@@ -118,7 +118,7 @@ def open_books(settings: Settings) -> Ledger:
     with told(settings, "ledger"):
         ledger = open_ledger(settings.ledger if path is None else str(path))
         try:
-            _claim(settings, ledger)
+            claim_ledger(settings, ledger)
         except BaseException:
             ledger.close()
             raise
@@ -130,7 +130,12 @@ def ledger_path(settings: Settings) -> Path | None:
     return None if "://" in settings.ledger else settings.beside(settings.ledger)
 
 
-def _claim(settings: Settings, ledger: Ledger) -> None:
+def claim_ledger(settings: Settings, ledger: Ledger) -> None:
+    """Binds a new ledger to receiver, contract and chain, and looks that an old one is theirs.
+
+    Raises:
+        SettingsInvalid: It is somebody else's.
+    """
     receiver = values.address("receiver", settings.terms.receiver)
     settlement = values.address("settlement", settings.chain.settlement)
     owner = f"receiver {receiver}, settlement {settlement}, chain {settings.chain.id}"

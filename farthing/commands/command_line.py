@@ -5,8 +5,12 @@ import sys
 
 import click
 
+from farthing.commands.keeping import backup_command, check_command, restore_command
+from farthing.commands.looking import channels_command, charges_command, transactions_command
+from farthing.commands.redeeming import redeem_command, refund_command
 from farthing.commands.replay import replay_command
 from farthing.commands.serving import devnet_command, init_command, serve_command
+from farthing.commands.status import status_command
 from farthing.protocol.errors import FarthingError
 
 INTERRUPTED = 130
@@ -20,7 +24,21 @@ def cli() -> None:
     """Charge fractions of a cent: signed vouchers off chain, cheap redemption on chain."""
 
 
-for command in (replay_command, devnet_command, serve_command, init_command):
+for command in (
+    serve_command,
+    status_command,
+    redeem_command,
+    channels_command,
+    charges_command,
+    transactions_command,
+    refund_command,
+    check_command,
+    backup_command,
+    restore_command,
+    init_command,
+    devnet_command,
+    replay_command,
+):
     cli.add_command(command)
 
 

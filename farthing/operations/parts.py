@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 
 import msgspec
@@ -183,11 +184,11 @@ class RedeemerPart:
     """Orders redemptions by the policy, and books what came of them."""
 
     def __init__(self, settings: Settings, keys: Keys) -> None:
-        self._redeemer, self._ledgers = open_redeemer(settings, keys, open_contracts(settings))
+        self._open = open_redeemer(settings, keys, open_contracts(settings))
         self.note = ""
 
     def step(self) -> float:
-        step = self._redeemer.step()
+        step = self._open.redeemer.step()
         for problem in step.problems:
             log.error("%s", problem)
         for booked in step.booked:
@@ -206,8 +207,19 @@ class RedeemerPart:
         return REDEEMER_PAUSE
 
     def close(self) -> None:
-        for ledger in self._ledgers:
-            ledger.close()
+        self._open.close()
+
+
+def policy_coin_price(settings: Settings, decimals: int) -> int:
+    """What a coin is worth, in smallest units of the token; 0 where gas is not counted.
+
+    Raises:
+        SettingsInvalid: It is no amount.
+    """
+    text = settings.redeemer.coin_price
+    if text is None or not text.strip("0."):
+        return 0
+    return settings.units("redeemer.coin_price", text, decimals)
 
 
 def read_policy(settings: Settings, decimals: int) -> Policy:
@@ -227,8 +239,6 @@ def read_policy(settings: Settings, decimals: int) -> Policy:
     def units(name: str, text: str | None) -> int | None:
         return None if text is None else settings.units(f"redeemer.{name}", text, decimals)
 
-    is_free = not wanted.coin_price.strip("0.")
-    coin_price = 0 if is_free else units("coin_price", wanted.coin_price)
     min_value = units("min_value", wanted.min_value) or 0
     cap = settings.terms.exposure_cap
     most = None if cap is None else settings.units("terms.exposure_cap", cap, decimals)
@@ -240,7 +250,7 @@ def read_policy(settings: Settings, decimals: int) -> Policy:
         raise settings.invalid("redeemer.min_value", problem)
     try:
         return Policy(
-            coin_price=coin_price or 0,
+            coin_price=policy_coin_price(settings, decimals),
             interval=wanted.interval or None,
             batch_value=units("batch_value", wanted.batch_value),
             max_age=wanted.max_age,
@@ -252,21 +262,34 @@ def read_policy(settings: Settings, decimals: int) -> Policy:
         raise settings.invalid(f"redeemer.{error.field}", str(error)) from error
 
 
-def open_redeemer(
-    settings: Settings, keys: Keys, contracts: Contracts
-) -> tuple[Redeemer, tuple[Ledger, Ledger]]:
-    """A redeemer, and the ledgers to close after it.
+@dataclass(frozen=True)
+class OpenRedeemer:
+    """A redeemer, the queue that it orders from, and their ledgers."""
+
+    redeemer: Redeemer
+    queue: TransactionQueue
+    ledgers: tuple[Ledger, Ledger]
+
+    def close(self) -> None:
+        """Closes the ledgers."""
+        for ledger in self.ledgers:
+            ledger.close()
+
+
+def open_redeemer(settings: Settings, keys: Keys, contracts: Contracts) -> OpenRedeemer:
+    """A redeemer by the policy of the settings.
 
     Raises:
-        SettingsInvalid: Its policy cannot be.
+        SettingsInvalid: The policy cannot be, or the ledger cannot be opened.
     """
     token = contracts.token
     policy = read_policy(settings, token.decimals)
     ledger, journal = open_books(settings), open_books(settings)
+    queue = open_queue(settings, keys, contracts, journal, "redeemer")
     redeemer = Redeemer(
         ledger,
         contracts.settlement,
-        open_queue(settings, keys, contracts, journal, "redeemer"),
+        queue,
         keys.authorizer,
         policy,
         receiver=values.address("receiver", settings.terms.receiver),
@@ -275,7 +298,7 @@ def open_redeemer(
         holder=holder("redeemer"),
         show=lambda units: f"{from_units(units, token.decimals)} {token.symbol}",
     )
-    return redeemer, (ledger, journal)
+    return OpenRedeemer(redeemer, queue, (ledger, journal))
 
 
 def part_openers(

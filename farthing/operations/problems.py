@@ -82,7 +82,7 @@ def _of_chain(standing: Standing, bounds: Bounds) -> Iterator[tuple[str, str]]:
     if chain.age > wanted.lag_seconds:
         yield (
             "node_behind",
-            f"the node's latest block is {_ago(chain.age)} old: see whether it follows its chain, "
+            f"the node's latest block is {ago(chain.age)} old: see whether it follows its chain, "
             "or use another node.",
         )
     if chain.coins is not None and chain.coins < bounds.min_coins:
@@ -124,13 +124,13 @@ def _of_parts(standing: Standing, bounds: Bounds) -> Iterator[tuple[str, str]]:
                 yield (
                     f"{name}_hangs",
                     f"the {name} of {process} has been at one step for "
-                    f"{_ago(beat.at - state.good_at)}: see whether node and database answer, and "
+                    f"{ago(beat.at - state.good_at)}: see whether node and database answer, and "
                     "restart it.",
                 )
     if standing.chain.lag > bounds.thresholds.lag_seconds:
         yield (
             "watcher_behind",
-            f"what the watcher has read of the chain is {_ago(standing.chain.lag)} old: it works "
+            f"what the watcher has read of the chain is {ago(standing.chain.lag)} old: it works "
             "on that; if it does not get less, use a faster node.",
         )
 
@@ -146,7 +146,7 @@ def _of_money(standing: Standing, bounds: Bounds) -> Iterator[tuple[str, str]]:
     if owed.oldest_at and now - owed.oldest_at > wanted.unredeemed_seconds:
         yield (
             "redemption_stalled",
-            f"the oldest charge that is not redeemed is {_ago(now - owed.oldest_at)} old: "
+            f"the oldest charge that is not redeemed is {ago(now - owed.oldest_at)} old: "
             f"`farthing redeem --dry-run` says why.{_note(standing)}",
         )
     if bounds.exposure is not None and owed.value > bounds.exposure:
@@ -171,7 +171,7 @@ def _of_transactions(standing: Standing, bounds: Bounds) -> Iterator[tuple[str, 
         why = f" ({waiting.reason.rstrip('.')})" if waiting.reason else ""
         yield (
             "transaction_stalled",
-            f"a transaction has waited {_ago(age)} to be final{why}: `farthing transactions` "
+            f"a transaction has waited {ago(age)} to be final{why}: `farthing transactions` "
             "shows it; see to gas money, fees.cap and the node.",
         )
     if waiting.failed:
@@ -210,7 +210,8 @@ def _when(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("at %Y-%m-%d %H:%M UTC")
 
 
-def _ago(seconds: int) -> str:
+def ago(seconds: int) -> str:
+    """A span of time as people say it."""
     for size, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds // size} {name}"

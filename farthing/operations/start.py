@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -42,6 +43,7 @@ class Operations:
     ) -> None:
         self.standing: Standing | None = None
         self._settings = settings
+        self._has_paywall = "paywall" in names
         self._keys = keys
         token = contracts.token
         self._bounds = Bounds.of(settings, token.decimals, token.symbol)
@@ -54,7 +56,11 @@ class Operations:
 
     def states(self) -> dict[str, PartState]:
         """How each part does."""
-        return self._supervisor.states()
+        states = self._supervisor.states()
+        if self._has_paywall:
+            # It is there as long as the process is.
+            states["paywall"] = PartState(good_at=int(time.time()))
+        return states
 
     def start(self) -> None:
         """Starts all parts."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 from farthing.ledger import Ledger
@@ -101,9 +101,16 @@ def when(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else ""
 
 
-def console() -> Console:
-    """For tables; a pipe gets them as wide as they are."""
-    return Console(width=None if sys.stdout.isatty() else _WIDE)
+def print_nicely(shown: RenderableType) -> None:
+    """Prints a table. A pipe gets it as wide as it is, and without blanks at its right."""
+    if sys.stdout.isatty():
+        Console().print(shown)
+        return
+    wide = Console(width=_WIDE)
+    with wide.capture() as captured:
+        wide.print(shown)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def print_json_lines(rows: Iterable[Mapping[str, object]]) -> None:
@@ -126,7 +133,7 @@ def print_table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(*map(str, row))
-    console().print(table)
+    print_nicely(table)
 
 
 def taken(pages: Iterable[Sequence[Any]], limit: int | None) -> Iterator[Any]:

@@ -14,13 +14,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from farthing.commands.options import books, config_option, console, json_option, when
+from farthing.commands.options import books, config_option, json_option, print_nicely, when
 from farthing.ledger import Ledger, Totals
 from farthing.opening import open_contracts, sender_address
 from farthing.operations.alerts import Alert, Problem, standing_alerts
 from farthing.operations.money import Unit, unit_of
 from farthing.operations.parts import policy_coin_price
-from farthing.operations.problems import Bounds, ago, find_problems
+from farthing.operations.problems import Bounds, ago, find_problems, plural
 from farthing.operations.standing import Look, Standing
 from farthing.protocol.amounts import from_units
 from farthing.settings import COIN_DECIMALS, Settings
@@ -45,9 +45,9 @@ def status_command(config: Path, watch: bool, as_json: bool) -> None:
             return
         unit = unit_of(settings, ledger)
         if not watch:
-            console().print(_page(settings, unit, *take()))
+            print_nicely(_page(settings, unit, *take()))
             return
-        with Live(_page(settings, unit, *take()), console=console(), screen=True) as live:
+        with Live(_page(settings, unit, *take()), screen=True) as live:
             while True:
                 time.sleep(WATCH_SECONDS)
                 live.update(_page(settings, unit, *take()))
@@ -111,10 +111,10 @@ def _lines(
             "" if chain.coins is None else f" has {from_units(chain.coins, COIN_DECIMALS)} coins"
         )
         yield "Key", f"{standing.sender}{coins}"
-    yield "Escrow", f"{unit.show(totals.escrowed)} in {totals.channels:,} channels"
-    yield "Charged", f"{unit.show(totals.charged)} in {totals.charges:,} charges"
+    yield "Escrow", f"{unit.show(totals.escrowed)} in {plural(totals.channels, 'channel')}"
+    yield "Charged", f"{unit.show(totals.charged)} in {plural(totals.charges, 'charge')}"
     oldest = f", the oldest {ago(now - owed.oldest_at)} ago" if owed.oldest_at else ""
-    yield "To redeem", f"{unit.show(owed.value)} of {owed.channels:,} channels{oldest}"
+    yield "To redeem", f"{unit.show(owed.value)} of {plural(owed.channels, 'channel')}{oldest}"
     if owed.withdrawing:
         yield "Withdrawn", f"{unit.show(owed.withdrawing)} of it, from {when(owed.deadline)} on"
     if chain.credited:
@@ -122,7 +122,7 @@ def _lines(
     waiting = standing.waiting
     if waiting.count:
         age = ago(now - waiting.oldest_at)
-        yield "On its way", f"{waiting.count:,} transactions, the oldest for {age}"
+        yield "On its way", f"{plural(waiting.count, 'transaction')}, the oldest for {age}"
     for process, beat in sorted(standing.beats.items()):
         if now - beat.at >= settings.thresholds.silent_seconds:
             yield process, f"says nothing for {ago(now - beat.at)}"

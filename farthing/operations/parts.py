@@ -171,8 +171,6 @@ class QueuePart:
                 "reason": found.reason,
             }
             log.info("transaction", extra={"fields": fields})
-        if self._queue.problem and self._queue.problem != self.note:
-            log.info("%s", self._queue.problem)
         self.note = self._queue.problem
         return QUEUE_PAUSE
 

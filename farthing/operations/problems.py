@@ -158,9 +158,9 @@ def _of_money(standing: Standing, bounds: Bounds) -> Iterator[tuple[str, str]]:
     if owed.foreign:
         yield (
             "wrong_key",
-            f"{owed.foreign_channels:,} channels with {bounds.show(owed.foreign)} to redeem are "
-            f"bound to the authorizer {owed.foreign_key}, and the key here is "
-            f"{standing.authorizer}: name the right one as keys.authorizer_keystore.",
+            f"{bounds.show(owed.foreign)} of {plural(owed.foreign_channels, 'channel')} can only be "
+            f"claimed by {owed.foreign_key}, and the key here is {standing.authorizer}: name the "
+            "right one as keys.authorizer_keystore.",
         )
 
 
@@ -204,6 +204,11 @@ def _note(standing: Standing) -> str:
     states = (beat.parts.get("redeemer") for beat in standing.beats.values())
     note = next((state.note for state in states if state is not None and state.note), "")
     return f" {note}" if note else ""
+
+
+def plural(count: int, name: str) -> str:
+    """A number of things."""
+    return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"
 
 
 def _when(seconds: int) -> str:

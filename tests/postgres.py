@@ -108,6 +108,12 @@ class Cluster:
             connection.execute("DROP SCHEMA IF EXISTS farthing, public CASCADE")
             connection.execute("CREATE SCHEMA public")
 
+    def restore(self, source: str, target: str) -> None:
+        """Dumps the database at one URL, and restores it at another."""
+        dump = f"{self._folder}/dump"
+        self._run("pg_dump", "--schema=farthing", "--format=custom", f"--file={dump}", source)
+        self._run("pg_restore", f"--dbname={target}", dump)
+
     def url(self, database: str, *, tcp: bool = False) -> str:
         """The URL of a database."""
         host = "127.0.0.1" if tcp else quote(str(self._folder), safe="")

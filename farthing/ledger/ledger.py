@@ -24,9 +24,10 @@ from farthing.ledger.records import (
 )
 from farthing.protocol import ChannelConfig
 
-# A text with that name is in every copy that `Ledger.backup` makes: when it was made, unix seconds.
-# What is charged since is missing there, so whoever would charge has to ask the chain first, and
-# has it remembered as "" once that is done.
+# A text with that name is in every copy that `Ledger.backup` makes, and is put into a PostgreSQL
+# ledger that is opened and was restored from a dump: when that was, unix seconds. What was charged
+# since the copy was made is missing, so whoever would charge has to ask the chain first, and has
+# it remembered as "" once that is done.
 RESTORED = "restored"
 
 

@@ -151,4 +151,4 @@ def _mirror(connection: PostgresConnection, seen: Sequence[Seen]) -> None:
 
 
 def _channel(row: Any) -> Channel:
-    return Channel(row[0], ChannelConfig(*row[1:8]), to_state(row[8:]))
+    return Channel(row[0], ChannelConfig.of_checked(row[1:8]), to_state(row[8:]))

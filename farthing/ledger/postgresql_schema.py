@@ -10,6 +10,7 @@ from typing import Any
 from psycopg import Connection
 
 from farthing.ledger.errors import LedgerUnusable
+from farthing.ledger.ledger import RESTORED
 
 # One entry per version, the statements that lead to it from the one before.
 MIGRATIONS = [
@@ -243,6 +244,8 @@ CHARGE_IDS_LOCK = "1718776936, 1"
 def migrate(connection: Connection[Any], url: str) -> None:
     """Brings the tables up to date; of several programs that start at once, one does it.
 
+    Notices also if they were restored from a dump, and then leaves word in the text `RESTORED`.
+
     Raises:
         LedgerUnusable: The schema is a newer program's, or somebody else's.
     """
@@ -260,6 +263,24 @@ def migrate(connection: Connection[Any], url: str) -> None:
                 connection.execute(statements, prepare=False)
             connection.execute(FUNCTIONS, prepare=False)
             connection.execute("UPDATE farthing.schema_version SET version = %s", (VERSION,))
+        _notice_restore(connection)
+
+
+def _notice_restore(connection: Connection[Any]) -> None:
+    # A row knows the transaction that wrote it. One that names another was written again by whoever
+    # restored it.
+    row = connection.execute(
+        "SELECT value = xmin::text FROM farthing.texts WHERE name = 'written by'"
+    ).fetchone()
+    if row == (True,):
+        return
+    texts = "('written by', (txid_current() & 4294967295)::text)"
+    if row is not None:
+        texts += f", ('{RESTORED}', extract(epoch FROM now())::bigint::text)"
+    connection.execute(
+        f"INSERT INTO farthing.texts VALUES {texts} "
+        "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    )
 
 
 def _version(connection: Connection[Any], url: str) -> int:

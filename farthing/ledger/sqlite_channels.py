@@ -150,4 +150,4 @@ def _held(writer: apsw.Connection, channel_id: bytes, nonce: int) -> int:
 
 
 def _channel(row: Any) -> Channel:
-    return Channel(row[0], ChannelConfig(*row[1:8]), to_state(row[8:]))
+    return Channel(row[0], ChannelConfig.of_checked(row[1:8]), to_state(row[8:]))

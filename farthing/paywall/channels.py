@@ -124,28 +124,40 @@ class Channels:
         # However long it takes: what is given back is counted from this state.
         reservation.expires_at = math.inf
         loop = asyncio.get_running_loop()
-        sent = await self._books.read(self._ledger.recall, _refund_name(payment))
+        before: list[tuple[int, int]] = []
 
         def hold(mirror: Mirror, amount: int) -> None:
-            held = self._hold(payment, state, mirror, max(amount, _held(sent, mirror)))
+            held = self._hold(payment, state, mirror, amount, before)
             asyncio.run_coroutine_threadsafe(held, loop).result()
 
         try:
             refunded = await self._on_chain(self.chain.refund, payment, state, hold)
         except PaymentRefused:
             # It will not happen, so nothing is held but for those before it.
-            await self._books.write(self._ledger.remember, _refund_name(payment), sent or "")
+            for held in before:
+                await self._books.write(self._ledger.hold_refund, payment.channel_id, *held)
             await self._resync(payment, reservation)
             raise
         await self._resync(payment, reservation)
         return refunded
 
     async def _hold(
-        self, payment: Payment, state: ChannelState, mirror: Mirror, amount: int
+        self,
+        payment: Payment,
+        state: ChannelState,
+        mirror: Mirror,
+        amount: int,
+        before: list[tuple[int, int]],
     ) -> None:
-        """Makes sure, before a refund is sent, that what it gives back cannot be spent."""
+        """Makes sure, before a refund is sent, that what it gives back cannot be spent.
+
+        Adds to ``before`` the nonce, and what was held for it by a refund that may yet come.
+        """
+        nonce = mirror.refund_nonce
+        held = await self._books.read(self._ledger.held_refund, payment.channel_id, nonce)
+        before.append((nonce, held))
         await self._books.write(
-            self._ledger.remember, _refund_name(payment), f"{mirror.refund_nonce} {amount}"
+            self._ledger.hold_refund, payment.channel_id, nonce, max(amount, held)
         )
         await self._record(payment, mirror)
         # A charge of nothing moves the channel on, so that a request which was admitted before,
@@ -177,16 +189,7 @@ class Channels:
         check_books(payment.channel_id, reservation.state.charged, reservation.state.mirror)
 
     async def _record(self, payment: Payment, mirror: Mirror) -> ChannelState:
-        """Writes down what the chain says of a channel.
-
-        A refund that was sent counts as gone until its nonce is used, whatever the chain says
-        meanwhile: its transaction may still come.
-        """
-        sent = await self._books.read(self._ledger.recall, _refund_name(payment))
-        held = _held(sent, mirror)
-        if held:
-            gone = min(mirror.balance, mirror.withdraw_amount + held)
-            mirror = msgspec.structs.replace(mirror, withdraw_amount=gone)
+        """Writes down what the chain says of a channel."""
         return await self._books.write(
             self._ledger.mirror, payment.channel_id, payment.config, mirror
         )
@@ -260,16 +263,3 @@ class Channels:
 def _age(state: ChannelState) -> float:
     """Seconds since the chain was asked about a channel."""
     return time.time() - state.mirror.synced_at / 1000
-
-
-def _refund_name(payment: Payment) -> str:
-    """Under which name the ledger remembers a refund that was sent: its nonce and amount."""
-    return f"refund 0x{payment.channel_id.hex()}"
-
-
-def _held(sent: str | None, mirror: Mirror) -> int:
-    """What of a refund that was sent may still leave the channel."""
-    if not sent:
-        return 0
-    nonce, amount = (int(part) for part in sent.split())
-    return amount if nonce == mirror.refund_nonce else 0

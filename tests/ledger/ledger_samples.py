@@ -8,7 +8,7 @@ import apsw
 import msgspec
 import psycopg
 
-from farthing.ledger import Answer, ChannelState, Ledger, Mirror, NewCharge
+from farthing.ledger import Answer, Attempt, ChannelState, Ledger, Mirror, NewCharge
 from farthing.protocol import ZERO_ADDRESS, ChannelConfig
 
 MOST = 2**128 - 1
@@ -26,6 +26,8 @@ MIRROR = Mirror(1_000_000, 0, 0, 0, 0, 100)
 ANSWER = Answer(
     b"\x66" * 32, 203, [(b"content-type", b"text/plain"), (b"x", b"\x80\xff")], b"\x00body", 1_000
 )
+SENDER = "0x" + "aB" * 20
+LEASE = ("key " + SENDER, "first")
 
 
 def channel_id(number: int) -> bytes:
@@ -73,6 +75,35 @@ def pay(ledger: Ledger, channel: bytes, **changes: Any) -> NewCharge:
     assert ledger.commit([charge]) == [True]
     ledger.release([channel])
     return charge
+
+
+def enqueue(ledger: Ledger, **changes: Any) -> int:
+    """A transaction in the queue; its id."""
+    order = {
+        "sender": SENDER,
+        "kind": "redeem",
+        "subject": b"",
+        "to": "0x" + "11" * 20,
+        "data": b"\x00call",
+        "gas": 21_000,
+        "time": 50,
+    }
+    return ledger.enqueue(**{**order, **changes})
+
+
+def sign(ledger: Ledger, number: int, nonce: int = 0, **changes: Any) -> Attempt:
+    """Signs it, under the lease; what is saved of that."""
+    fields = {
+        "hash": bytes([number, nonce]) * 16,
+        "raw": b"\x00raw",
+        "nonce": nonce,
+        "max_fee": 10**12,
+        "tip": 10**9,
+        "time": 60,
+        **changes,
+    }
+    ledger.sign(number, LEASE, **fields)
+    return Attempt(transaction_id=number, **fields)
 
 
 class Backdoor:

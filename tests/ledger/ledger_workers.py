@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
-from ledger_samples import next_charge
+import msgspec
+from ledger_samples import CONFIG, MIRROR, enqueue, next_charge
 
 from farthing.ledger import ChannelState, NotReserved, open_ledger
 
@@ -99,6 +100,46 @@ def increment_reserved(barrier: Barrier, number: int, url: str, channel: bytes, 
         ledger.release([channel])
     ledger.close()
     return refused
+
+
+def race_for_lease(barrier: Barrier, number: int, url: str, names: list[str]) -> list[bool]:
+    """Every process takes each lease at the same time."""
+    ledger = open_ledger(url)
+    taken = []
+    for name in names:
+        barrier.wait()
+        taken.append(ledger.take_lease((name, str(number)), 60))
+    ledger.close()
+    return taken
+
+
+def race_to_enqueue(barrier: Barrier, number: int, url: str, subjects: list[bytes]) -> list[int]:
+    """Every process orders the same transactions at the same time."""
+    ledger = open_ledger(url)
+    ids = []
+    for subject in subjects:
+        barrier.wait()
+        ids.append(enqueue(ledger, subject=subject, rows=[(subject, number)]))
+    ledger.close()
+    return ids
+
+
+def mirror_and_hold(barrier: Barrier, number: int, url: str, channels: list[bytes]) -> None:
+    """One holds refunds while the others write mirrors of the same channels."""
+    ledger = open_ledger(url)
+    for turn in range(20):
+        barrier.wait()
+        if number == 0:
+            for channel in channels:
+                ledger.hold_refund(channel, turn, 100 + turn)
+        else:
+            said = msgspec.structs.replace(MIRROR, refund_nonce=turn, synced_at=1_000 + turn)
+            order = channels if number % 2 else channels[::-1]
+            ledger.mirror_many([(channel, CONFIG, said) for channel in order])
+        barrier.wait()
+        held = {ledger.channel(each).state.mirror.withdraw_amount for each in channels}  # type: ignore[union-attr]
+        assert held == {100 + turn}
+    ledger.close()
 
 
 def hold(url: str, channel: bytes, forks: bool, pipe: Any) -> None:

@@ -13,8 +13,11 @@ from ledger_workers import (
     Workers,
     increment_reserved,
     increment_unreserved,
+    mirror_and_hold,
     open_and_close,
     race,
+    race_for_lease,
+    race_to_enqueue,
     start_holder,
     started_workers,
 )
@@ -65,6 +68,29 @@ def test_commit__by_several_at_once_adds_up(
     charges = ledger.charges(channel_id=channel)
     assert [charge.total for charge in charges] == list(range(1, 25 * PROCESSES + 1))
     assert ledger.prove() == []
+
+
+def test_take_lease__by_several_at_once_exactly_one_gets_it(
+    workers: Workers, ledger: Ledger, ledger_url: str
+) -> None:
+    results = workers.all_do(race_for_lease, ledger_url, [f"lease {n}" for n in range(30)])
+    assert [sum(taken) for taken in zip(*results, strict=True)] == [1] * 30
+
+
+def test_enqueue__by_several_at_once_is_ordered_once(
+    workers: Workers, ledger: Ledger, ledger_url: str
+) -> None:
+    subjects = [channel_id(number) for number in range(30)]
+    results = workers.all_do(race_to_enqueue, ledger_url, subjects)
+    assert results == [[each.id for each in ledger.transactions()]] * PROCESSES
+    assert [len(ledger.rows(number)) for number in results[0]] == [1] * 30
+
+
+def test_hold_refund__while_others_write_mirrors_is_never_lost(
+    workers: Workers, ledger: Ledger, ledger_url: str
+) -> None:
+    channels = [known(ledger, number) for number in range(10)]
+    workers.all_do(mirror_and_hold, ledger_url, channels)
 
 
 def test_reserve__by_several_at_once_no_commit_is_refused(

@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
-from ledger_samples import MOST, channel_id, known, reserved
+from ledger_samples import LEASE, MOST, SENDER, channel_id, enqueue, known, reserved, sign
 
 from farthing.ledger import (
-    Attempt,
     LeaseLost,
     Ledger,
     LedgerUnavailable,
@@ -15,36 +14,7 @@ from farthing.ledger import (
     Row,
 )
 
-SENDER = "0x" + "aB" * 20
-LEASE = ("key " + SENDER, "first")
-RIVAL = ("key " + SENDER, "second")
-
-
-def enqueue(ledger: Ledger, **changes: Any) -> int:
-    order = {
-        "sender": SENDER,
-        "kind": "redeem",
-        "subject": b"",
-        "to": "0x" + "11" * 20,
-        "data": b"\x00call",
-        "gas": 21_000,
-        "time": 50,
-    }
-    return ledger.enqueue(**{**order, **changes})
-
-
-def sign(ledger: Ledger, number: int, nonce: int = 0, **changes: Any) -> Attempt:
-    fields = {
-        "hash": bytes([number, nonce]) * 16,
-        "raw": b"\x00raw",
-        "nonce": nonce,
-        "max_fee": 10**12,
-        "tip": 10**9,
-        "time": 60,
-        **changes,
-    }
-    ledger.sign(number, LEASE, **fields)
-    return Attempt(transaction_id=number, **fields)
+RIVAL = (LEASE[0], "second")
 
 
 @pytest.fixture

@@ -11,13 +11,16 @@ import pytest
 from ledger_samples import (
     ANSWER,
     CONFIG,
+    LEASE,
     MIRROR,
     Backdoor,
     channel_id,
+    enqueue,
     known,
     next_charge,
     pay,
     reserved,
+    sign,
 )
 
 from farthing.ledger import Deposit, Ledger, LedgerUnavailable, NotReserved, open_ledger
@@ -43,6 +46,20 @@ USES: dict[str, Callable[[Ledger], object]] = {
     "reserve": lambda ledger: ledger.reserve([channel_id(9)]),
     "answer": lambda ledger: ledger.answer(channel_id(1)),
     "mirror": lambda ledger: ledger.mirror(channel_id(1), CONFIG, MIRROR),
+    "mirror_many": lambda ledger: ledger.mirror_many([(channel_id(1), CONFIG, MIRROR)]),
+    "hold_refund": lambda ledger: ledger.hold_refund(channel_id(1), 0, 5),
+    "held_refund": lambda ledger: ledger.held_refund(channel_id(1), 0),
+    "channels": lambda ledger: ledger.channels(),
+    "redeemable": lambda ledger: list(ledger.redeemable()),
+    "take_lease": lambda ledger: ledger.take_lease(LEASE, 60),
+    "give_lease": lambda ledger: ledger.give_lease(LEASE),
+    "enqueue": lambda ledger: enqueue(ledger),
+    "transaction": lambda ledger: ledger.transaction(1),
+    "find_transaction": lambda ledger: ledger.find_transaction("redeem", b""),
+    "transactions": lambda ledger: ledger.transactions(),
+    "attempts": lambda ledger: ledger.attempts(1),
+    "rows": lambda ledger: ledger.rows(1),
+    "in_flight": lambda ledger: ledger.in_flight(),
     "deposit": lambda ledger: ledger.deposit(bytes(32)),
     "save_deposit": lambda ledger: ledger.save_deposit(DEPOSIT, 5),
     "channel": lambda ledger: ledger.channel(channel_id(1)),
@@ -64,6 +81,26 @@ def test_any_method__its_connection_was_cut(
     with pytest.raises(LedgerUnavailable):
         use(ledger)
     use(ledger)
+
+
+@pytest.mark.parametrize("use", ["sign", "move"])
+def test_sign_and_move__its_connection_was_cut(ledger: Ledger, ledger_url: str, use: str) -> None:
+    number = enqueue(ledger)
+    assert ledger.take_lease(LEASE, 60)
+    before = ledger.transaction(number)
+
+    def write() -> None:
+        if use == "sign":
+            sign(ledger, number)
+        else:
+            ledger.move_transaction(number, LEASE, "refused", time=70)
+
+    cut_connections(ledger_url)
+    with pytest.raises(LedgerUnavailable):
+        write()
+    assert ledger.transaction(number) == before
+    write()
+    assert ledger.transaction(number) != before
 
 
 def test_commit__its_connection_was_cut(ledger: Ledger, ledger_url: str) -> None:

@@ -10,7 +10,19 @@ from typing import Any
 import apsw
 import msgspec
 import pytest
-from ledger_samples import ANSWER, CONFIG, MIRROR, channel_id, known, next_charge, pay, reserved
+from ledger_samples import (
+    ANSWER,
+    CONFIG,
+    LEASE,
+    MIRROR,
+    channel_id,
+    enqueue,
+    known,
+    next_charge,
+    pay,
+    reserved,
+    sign,
+)
 
 from farthing.ledger import Deposit, Ledger, LedgerUnavailable, open_ledger, sqlite_file
 from farthing.ledger.sqlite import SqliteLedger
@@ -114,7 +126,17 @@ def test_writes__any_one_call_to_the_disk_fails(
     channel = known(ledger, 1)
     pay(ledger, channel, answer=ANSWER)
     deposit = Deposit(bytes(32), channel, 5, b"", b"", "open")
+    number = enqueue(ledger)
+    assert ledger.take_lease(LEASE, 60)
+    queued = ledger.transaction(number)
     for work in (
+        lambda: ledger.mirror_many([(channel_id(2), CONFIG, MIRROR)]),
+        lambda: ledger.hold_refund(channel, 0, 5),
+        lambda: ledger.take_lease(("another", "holder"), 60),
+        lambda: ledger.give_lease(LEASE),
+        lambda: enqueue(ledger, rows=[(channel, 5)]),
+        lambda: sign(ledger, number),
+        lambda: ledger.move_transaction(number, LEASE, "refused", time=70),
         lambda: ledger.remember("name", "value"),
         lambda: ledger.mirror(channel, CONFIG, msgspec.structs.replace(MIRROR, balance=5)),
         lambda: ledger.mirror(channel_id(2), CONFIG, MIRROR),
@@ -125,6 +147,10 @@ def test_writes__any_one_call_to_the_disk_fails(
         with pytest.raises(LedgerUnavailable):
             work()
         disk.fails = None
+    assert ledger.transactions() == [queued]
+    assert ledger.attempts(number) == [] and ledger.in_flight() == {}
+    assert ledger.held_refund(channel, 0) == 0
+    sign(ledger, number)
     assert ledger.recall("name") is None
     assert reserved(ledger, channel).mirror == MIRROR
     assert ledger.channel(channel_id(2)) is None

@@ -107,13 +107,12 @@ def test_release__fails__the_answer_is_given_and_the_next_is_served(any_shop: Sh
     assert any_shop.charged(PAYER) == 2 * CHEAP
 
 
-@pytest.mark.parametrize("name", ["mirror", "recall"])
 def test_meeting_a_channel__cannot_be_written_down__nothing_is_served(
-    chain_shop: Shop, chain_payer: Payer, world: World, name: str
+    chain_shop: Shop, chain_payer: Payer, world: World
 ) -> None:
     world.deposit(chain_payer.account, 5_000)
     header = chain_payer.header(CHEAP)
-    with failing(chain_shop, name):
+    with failing(chain_shop, "mirror"):
         got = run(chain_shop.get("/cheap", header))
         assert (got.status, got.json) == (503, {"error": "ledger_unavailable"})
     assert run(chain_shop.get("/cheap", header)).status == 200

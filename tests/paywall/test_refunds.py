@@ -7,9 +7,11 @@ import threading
 from typing import Any
 
 import pytest
+from hexbytes import HexBytes
 
 from farthing.chain.sender import TransactionLost, TransactionRefused
 from farthing.ledger import LedgerUnavailable
+from farthing.paywall.onchain import ATTEMPTS
 from tests.escrow_world import FUNDS, World
 from tests.paywall.paywall_kit import CHEAP, Got, Payer, Shop, decoded, encoded, run
 
@@ -233,6 +235,35 @@ def test_refund__that_the_node_refuses__leaves_the_channel_as_it_was(
     assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
 
 
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        ([TransactionRefused("0x", "no funds")] * ATTEMPTS, "refund_transaction_failed"),
+        ([TransactionLost(HexBytes(bytes(32)), "nobody knows")], "rpc_read_failed"),
+    ],
+)
+def test_refund__of_less__leaves_an_earlier_one_that_may_still_come(
+    chain_shop: Shop,
+    payer: Payer,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    errors: list[Exception],
+    said: str,
+) -> None:
+    monkeypatch.setattr("farthing.paywall.channels.LOOK_AGAIN", -1)
+    left = [TransactionLost(HexBytes(bytes(32)), "nobody knows"), *errors]
+
+    def fail(signed: Any) -> None:
+        raise left.pop(0)
+
+    monkeypatch.setattr(world.operator, "broadcast", fail)
+    assert refund(chain_shop, payer.refund(0)).error == "rpc_read_failed"
+    assert refund(chain_shop, payer.refund(0, 1_000)).error == said
+    assert left == []
+    got = run(chain_shop.get("/cheap", payer.header(CHEAP)))
+    assert (got.status, got.error) == (402, "cumulative_exceeds_balance")
+
+
 def test_refund__whose_nonce_went_to_another_process__sent_with_the_next(
     chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,15 +280,16 @@ def test_refund__whose_nonce_went_to_another_process__sent_with_the_next(
     assert world.token.balance_of(payer.account.address) == FUNDS
 
 
+@pytest.mark.parametrize("name", ["hold_refund", "mirror"])
 def test_refund__that_cannot_be_written_down__is_not_sent(
-    chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
+    chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def unavailable(*arguments: Any) -> None:
         raise LedgerUnavailable("test", "disk full")
 
     assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
     with monkeypatch.context() as patched:
-        patched.setattr(chain_shop.ledger, "mirror", unavailable)
+        patched.setattr(chain_shop.ledger, name, unavailable)
         got = refund(chain_shop, payer.refund(CHEAP))
     assert (got.status, got.json) == (503, {"error": "ledger_unavailable"})
     assert world.settlement.refund_nonce(payer.channel_id) == 0

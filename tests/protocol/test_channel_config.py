@@ -100,6 +100,13 @@ def test_config_from_json__unknown_field__changes_nothing():
 
 
 @given(configs)
+def test_of_checked__is_the_config(config):
+    again = ChannelConfig.of_checked(config.as_tuple())
+    assert again == config and hash(again) == hash(config)
+    assert again.channel_id(DOMAIN) == config.channel_id(DOMAIN)
+
+
+@given(configs)
 def test_channel_id__another_chain_contract_or_field__is_another(config):
     other_salt = bytes([config.salt[0] ^ 1]) + config.salt[1:]
     ids = [

@@ -15,6 +15,8 @@ from tests.stub_node import forward, stub_node
 
 # A chain nobody asks for.
 OTHER_CHAIN = 4_242
+# After this an answer that is delayed comes in any case.
+DELAY_SECONDS = 0.2
 # Calls whose answer is about a block: where the block stands in their parameters.
 _AT_BLOCK = {
     "eth_getBlockByNumber": 0,
@@ -127,7 +129,7 @@ class FaultyNode:
         answer = self._forward(request)
         self._last[method] = self._last["*"] = answer
         if fault is Fault.DELAY:
-            go_on.wait(1)
+            go_on.wait(DELAY_SECONDS)
         if fault is Fault.LOSE:
             return None
         if fault is Fault.TRUNCATE:

@@ -29,9 +29,10 @@ _KNOWN = re.compile(r"already (known|imported|exists|in)|known transaction", re.
 # What they say of one whose nonce is used: the count of the account tells the same.
 _LATE = re.compile(r"nonce (is )?too low|old ?nonce", re.IGNORECASE)
 # What they say of a call that would fail in a block too, when it is not the contract's own refusal.
+# Each node has other words, and what is not among these is asked again.
 _HOPELESS = re.compile(
-    r"out ?of ?gas|gas required exceeds|intrinsic gas|cannot be negative|invalid.{0,3}opcode"
-    r"|invalid ?fe ?opcode|stack ?(under|over)flow|invalid ?jump",
+    r"out ?of ?gas|oog\b|gas required exceeds|intrinsic gas|gas cannot be negative|evm error"
+    r"|always fails below|invalid.{0,3}opcode|stack ?(under|over)flow|invalid ?jump",
     re.IGNORECASE,
 )
 

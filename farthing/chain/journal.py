@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+# States of a transaction: not yet signed; signed, and not seen on the chain; in a block that may be
+# undone; in one that is final, where it succeeded, or failed; given up before it was sent.
+QUEUED, SIGNED, MINED = "queued", "signed", "mined"
+FINAL, FAILED, REFUSED = "final", "failed", "refused"
+LIVE = (QUEUED, SIGNED, MINED)
+
 
 class Queued(Protocol):
     """A transaction as a journal keeps it; see `farthing.ledger.QueuedTransaction`."""

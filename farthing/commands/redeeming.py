@@ -10,8 +10,7 @@ from pathlib import Path
 
 import click
 
-from farthing.chain.journal import Queued
-from farthing.chain.queue import FAILED, FINAL, MINED, REFUSED
+from farthing.chain.journal import FAILED, FINAL, MINED, REFUSED, Queued
 from farthing.commands.options import ChannelId, asker, books, config_option, json_option
 from farthing.opening import open_contracts, open_keys
 from farthing.operations.parts import OpenRedeemer, open_queue, open_redeemer

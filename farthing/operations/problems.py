@@ -158,9 +158,9 @@ def _of_money(standing: Standing, bounds: Bounds) -> Iterator[tuple[str, str]]:
     if owed.foreign:
         yield (
             "wrong_key",
-            f"{bounds.show(owed.foreign)} of {plural(owed.foreign_channels, 'channel')} can only be "
-            f"claimed by {owed.foreign_key}, and the key here is {standing.authorizer}: name the "
-            "right one as keys.authorizer_keystore.",
+            f"{bounds.show(owed.foreign)} can only be claimed by {owed.foreign_key}, the "
+            f"authorizer of {plural(owed.foreign_channels, 'channel')}, and the key here is "
+            f"{standing.authorizer}: name the right one as keys.authorizer_keystore.",
         )
 
 
@@ -186,8 +186,9 @@ def _of_books(standing: Standing) -> Iterator[tuple[str, str]]:
     if standing.is_restored:
         yield (
             "ledger_restored",
-            "the ledger was restored from a backup and nothing is charged on it until a watcher "
-            "has compared it with the chain: run `farthing serve`, with the watcher in it.",
+            "the ledger was restored from a backup, or was behind the chain for long, and nothing "
+            "is charged on it until a watcher has compared it with the chain: run `farthing "
+            "serve`, with the watcher in it.",
         )
     if standing.differences:
         more = len(standing.differences) - 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from farthing.chain.journal import Queued
-from farthing.chain.queue import FAILED, REFUSED, TransactionQueue
+from farthing.chain.journal import FAILED, REFUSED, Queued
+from farthing.chain.queue import TransactionQueue
 from farthing.chain.settlement import Settlement
 from farthing.ledger import Channel, Ledger, NewCharge, NotReserved
 from farthing.protocol import FarthingError, VoucherClaim

@@ -12,8 +12,12 @@ import logging
 import time
 from collections.abc import Iterator
 
+from farthing.chain.checked_node import CheckedNode
+from farthing.chain.settlement import Settlement
 from farthing.ledger import Channel, Ledger, NewCharge
 from farthing.ledger.ledger import RESTORED
+from farthing.operations.lag import watcher_lag
+from farthing.settings import Settings
 
 log = logging.getLogger("farthing.operations")
 
@@ -26,6 +30,21 @@ PAGE = 1_000
 def is_restored(ledger: Ledger) -> bool:
     """Whether it was restored and has not caught up with the chain since."""
     return bool(ledger.recall(RESTORED))
+
+
+def mark_if_behind(settings: Settings, ledger: Ledger, settlement: Settlement, now: float) -> None:
+    """Treats a ledger that no watcher has kept up to date lately as one that was restored.
+
+    It may be a copy that somebody put there by hand, or have slept through withdrawals: either way
+    nothing should be charged on it before it is compared with the chain.
+
+    Raises:
+        FarthingError: Ledger or node cannot be asked.
+    """
+    lag = watcher_lag(settings, ledger, settlement, CheckedNode(settlement.w3).head())
+    if lag > settings.thresholds.lag_seconds and not is_restored(ledger):
+        log.warning("the ledger is %d seconds behind the chain: it catches up first", lag)
+        ledger.remember(RESTORED, str(int(now)))
 
 
 def catch_up(ledger: Ledger) -> int:
@@ -44,7 +63,7 @@ def catch_up(ledger: Ledger) -> int:
         missing += sum(charge.amount for charge in charges)
     ledger.remember(RESTORED, "")
     log.warning(
-        "the ledger was restored and has caught up with the chain",
+        "the ledger has caught up with the chain",
         extra={"fields": {"channels": count, "charged_since": str(missing)}},
     )
     return count

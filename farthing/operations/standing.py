@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from farthing.chain.checked_node import CheckedNode, Head
+from farthing.chain.checked_node import CheckedNode
 from farthing.chain.connection import WrongChain
-from farthing.chain.json_rpc import ask, number
-from farthing.chain.watcher import Cursor, Watcher
 from farthing.ledger import Ledger, Redeemable
 from farthing.opening import Contracts
 from farthing.operations.beats import Beat, read_beats
+from farthing.operations.lag import watcher_lag
 from farthing.operations.parts import read_differences
 from farthing.operations.restored import is_restored
 from farthing.protocol import FarthingError
@@ -197,20 +196,12 @@ class Look:
         return Chain(
             head=head.number,
             age=0 if is_development else max(0, now - head.time),
-            lag=head.time - self._read_up_to(contracts, head),
+            lag=watcher_lag(self._settings, self._ledger, settlement, head),
             gas_price=head.base_fee,
             coins=node.balance(self._sender) if self._sender else None,
             is_paused=token.is_paused(),
             credited=account.total_claimed - account.total_settled,
         )
-
-    def _read_up_to(self, contracts: Contracts, head: Head) -> int:
-        """The time of the last block that the watcher has read; the head's if it never read any."""
-        text = self._ledger.recall(Watcher(contracts.settlement, []).name)
-        if text is None:
-            return head.time
-        read = Cursor.from_text(text).at.block + self._settings.watcher.confirmations
-        return head.time if read >= head.number else _time_of(contracts, read)
 
     # ------------------------------------------------------------ the ledger
 
@@ -254,16 +245,6 @@ class Look:
             reason=oldest.reason if oldest else "",
             failed=failed,
         )
-
-
-class _RawBlock(msgspec.Struct):
-    timestamp: str
-
-
-def _time_of(contracts: Contracts, block: int) -> int:
-    method = "eth_getBlockByNumber"
-    raw = ask(contracts.settlement.w3, method, hex(block), False, as_=_RawBlock)
-    return number(method, raw.timestamp)
 
 
 def _worth(record: Redeemable) -> int:

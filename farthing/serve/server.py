@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import uvloop
 from uvicorn.importer import import_from_string
 
 from farthing.opening import Ask, open_contracts, open_keys
+from farthing.operations.restored import mark_if_behind
 from farthing.operations.start import PARTS, Operations
 from farthing.paywall import Paywall, PaywallMiddleware, open_paywall
 from farthing.paywall.admission import Charged
@@ -104,10 +106,12 @@ def serve(
         operators = stack.enter_context(admin.listen())
         log_to_stderr()
         keys = open_keys(settings, ask)
-        operations = Operations(settings, keys, open_contracts(settings), names)
+        contracts = open_contracts(settings)
+        operations = Operations(settings, keys, contracts, names)
         site = None
         if application is not None and readers is not None:
             paywall = open_paywall(settings, keys=keys, while_restored=True)
+            mark_if_behind(settings, paywall.ledger, contracts.settlement, time.time())
             site = Site(application, paywall, readers)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(site, operations, operators, grace))

@@ -46,6 +46,10 @@ bench-verify: .venv/with-dev ## Measure verifying and signing a voucher, beside 
 bench-paywall: .venv/with-dev ## Measure paid requests a second, beside the x402 package
 	@.venv/bin/python -m bench.paywall
 
+.PHONY: bench-redeem
+bench-redeem: .venv/with-dev node_modules/.stamp ## Measure the redeemer, the queue and the watcher
+	@.venv/bin/python -m bench.redeem
+
 .PHONY: artifacts
 artifacts: .venv/with-dev ## Compile the contracts into the package's artifacts
 	@ape run package
@@ -66,6 +70,7 @@ fuzz-headers: .venv/with-dev ## The paywall against 1,000,000 payment headers
 test-crash: .venv/with-dev ## Kill servers 800 times under load, fail their databases, compare the books
 	@.venv/bin/python -m pytest tests/crash
 	@.venv/bin/python -m tests.crash
+	@REDEEMER_KILLS=200 .venv/bin/python -m pytest tests/redeemer/test_redeemer_kills.py
 
 .PHONY: bad-batch
 bad-batch: .venv/with-tester ## One redemption with every kind of bad row, and its books

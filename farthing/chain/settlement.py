@@ -389,7 +389,11 @@ class Settlement:
             "claimWithSignature", rows, self.sign_claims(authorizer, claims)
         )
         refund_call = self._transaction("refundWithSignature", *arguments)
-        return self._transaction("multicall", [claim_call.data, refund_call.data])
+        return self.plan_multicall([claim_call.data, refund_call.data])
+
+    def plan_multicall(self, calls: Sequence[bytes], gas: int | None = None) -> Transaction:
+        """Up to 16 calls of this contract by one sender, all or nothing."""
+        return self._transaction("multicall", list(calls), gas=gas)
 
     # ------------------------------------------------------------ Farthing's extension
 

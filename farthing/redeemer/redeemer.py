@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 
 from farthing.chain.checked_node import Call, CheckedNode, Head, WouldFail
 from farthing.chain.fees import FeePolicy
+from farthing.chain.journal import FAILED, FINAL, LIVE, MINED, REFUSED
 from farthing.chain.lens import Lens
-from farthing.chain.queue import FAILED, FINAL, LIVE, REFUSED, TransactionQueue
+from farthing.chain.queue import TransactionQueue
 from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import IN_FLIGHT, Transaction
 from farthing.chain.settlement import Channel as Books
@@ -207,7 +208,7 @@ class Redeemer:
             is_asked=asked,
         )
         way = self._way(head)
-        with _without_collection():
+        with without_collection():
             choice = choose(
                 self._ledger.redeemable(),
                 self.policy,
@@ -248,8 +249,9 @@ class Redeemer:
         if owed <= 0:
             return
         said = f"{self._show(owed)} claimed before for {self._receiver}"
-        claims = any(each.kind == CLAIM for each in plan.batches)
-        if claims or any(each.kind in (CLAIM, SETTLE) for each in self._live()):
+        # One key's transactions go in their order: what is in a block stays before this one.
+        unseen = [each.kind for each in self._live() if each.state != MINED]
+        if CLAIM in unseen or SETTLE in unseen or CLAIM in (each.kind for each in plan.batches):
             plan.notes.append(f"{said} is paid out after the claims that are on their way")
             return
         transaction = self._settlement.plan_settle(self._receiver, self._token)
@@ -275,8 +277,9 @@ class Redeemer:
         if plan.is_run or asked:
             # Before anything is ordered: a run that is cut off goes on.
             self._remember_run(goes_on=True)
+        in_flight = self._ledger.in_flight()
         for planned in plan.batches[: max(room, 0)]:
-            self._order(step, planned, head, plan.gas)
+            self._order(step, planned, in_flight, head, plan.gas)
         for settle in plan.settles:
             transaction = self._settlement.plan_settle(settle.receiver, settle.token)
             named = (settle.receiver + settle.token).encode()
@@ -288,20 +291,24 @@ class Redeemer:
             if asked:
                 self._ledger.remember(_ASKED, "")
 
-    def _order(self, step: Step, planned: Planned, head: Head, gas: GasPrice) -> None:
+    def _order(
+        self,
+        step: Step,
+        planned: Planned,
+        in_flight: Mapping[bytes, int],
+        head: Head,
+        gas: GasPrice,
+    ) -> None:
         """Looks at a batch's channels on the chain, and orders what still brings something."""
         # Also so that nobody else begins while this one is at it for long.
         if not self._ledger.take_lease(self._lease, LEASE_SECONDS):
             step.problems.append("another redeemer took over in the middle of a step")
             return
         ids = planned.batch.channel_ids
-        snapshots = dict(
-            zip(ids, self._lens.read(ids, head.number, "0x" + head.hash.hex()), strict=True)
-        )
-        in_flight = self._ledger.in_flight()
+        found = self._lens.read(ids, head.number, "0x" + head.hash.hex())
         books = {
-            channel_id: Books(found.balance, max(found.total_claimed, in_flight.get(channel_id, 0)))
-            for channel_id, found in snapshots.items()
+            channel_id: Books(each.balance, max(each.total_claimed, in_flight.get(channel_id, 0)))
+            for channel_id, each in zip(ids, found, strict=True)
         }
         if planned.kind == REDEEM:
             self._order_redeem(step, planned, books, gas)
@@ -543,7 +550,7 @@ def _not_moved(name: str, due: int, moved: int, show: Callable[[int], str]) -> s
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Plans without the collector of cycles: a hundred thousand channels make a million objects and
     no cycle, and looking through them over and over takes a third of the time."""
     was_on = gc.isenabled()

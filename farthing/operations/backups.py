@@ -9,7 +9,7 @@ from pathlib import Path
 
 from farthing.ledger import LedgerUnusable, open_ledger
 from farthing.ledger.ledger import RESTORED
-from farthing.opening import claim_ledger, ledger_path, open_books
+from farthing.opening import OWNER, claim_ledger, ledger_path, open_books
 from farthing.protocol import FarthingError
 from farthing.settings import Settings
 
@@ -57,6 +57,10 @@ def restore(settings: Settings, backup: Path) -> int:
     copy = target.with_name(target.name + ".restoring")
     try:
         shutil.copyfile(backup, copy)
+        wal = backup.with_name(backup.name + "-wal")
+        if wal.is_file():
+            # A ledger that was copied while it was open has its last changes there.
+            shutil.copyfile(wal, copy.with_name(copy.name + "-wal"))
         channels = _look_at(settings, copy, backup)
         _sync(copy)
         copy.rename(target)
@@ -89,6 +93,8 @@ def _look_at(settings: Settings, copy: Path, backup: Path) -> int:
     except LedgerUnusable as error:
         raise RestoreRefused(f"{backup} is no ledger: {error.reason}.") from error
     try:
+        if ledger.recall(OWNER) is None:
+            raise RestoreRefused(f"{backup} is a ledger of nobody: use another backup.")
         claim_ledger(settings, ledger)
         wrong = ledger.prove()
         if wrong:

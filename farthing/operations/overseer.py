@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from farthing.ledger import Ledger, LedgerUnavailable
 from farthing.operations.alerts import Alerts, Problem
 from farthing.operations.beats import beat, leave, read_beats
-from farthing.operations.problems import NEEDED, Bounds, find_problems
+from farthing.operations.problems import NEEDED, Bounds, find_problems, plural
 from farthing.operations.standing import Look, Standing
 from farthing.operations.supervisor import PartState
 
@@ -100,7 +100,7 @@ class Overseer:
         standing = self._look.take()
         self._told(standing)
         problems = find_problems(standing, self._bounds)
-        self.note = f"{len(problems)} problems" if problems else ""
+        self.note = plural(len(problems), "problem") if problems else ""
         return problems
 
     def _should_look(self) -> bool:

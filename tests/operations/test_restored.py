@@ -127,9 +127,7 @@ def test_restore__over_a_ledger(settings: Settings, tmp_path: Path) -> None:
     with ledger_of(settings):
         pass
     make_backup(settings, tmp_path / "backup.db")
-    with pytest.raises(
-        RestoreRefused, match=r"there is a ledger at .*books\.db: stop what uses it"
-    ):
+    with pytest.raises(RestoreRefused, match="there is a ledger at "):
         restore(settings, tmp_path / "backup.db")
     with ledger_of(settings) as ledger:
         assert not is_restored(ledger)

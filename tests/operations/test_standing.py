@@ -6,11 +6,8 @@ import socket
 from dataclasses import replace as dataclass_replace
 from typing import Any
 
-import pytest
-from eth_account import Account
 from msgspec.structs import replace
 
-from farthing.chain.token import Token
 from farthing.chain.watcher import Cursor, Point, Watcher
 from farthing.ledger import Ledger
 from farthing.opening import Contracts, open_contracts
@@ -70,6 +67,8 @@ def test_take__a_withdrawal_that_is_not_worth_its_gas(
 ) -> None:
     config = node_world.deposit(PAYER, 10_000)
     node_world.settlement.initiate_withdraw(node_world.sender(PAYER), config, 10_000)
+    rpc(node_world.w3, "anvil_setNextBlockBaseFeePerGas", hex(10**9))
+    rpc(node_world.w3, "anvil_mine")
     with ledger_of(settings) as ledger:
         meet(ledger, node_world, config)
         charge(ledger, node_world, config, 700)
@@ -100,21 +99,18 @@ def test_take__claimed_and_not_paid_out(settings: Settings, node_world: World) -
         assert taken(settings, ledger).chain.credited == 300
 
 
-def test_take__a_paused_token(
-    settings: Settings, node_world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code = node_world.w3.eth.get_code(node_world.token.address)
-    assert code
-    # Answers 1 to whatever it is asked.
-    rpc(node_world.w3, "anvil_setCode", STRANGER.address, "0x600160005260206000f3")
-    paused = dataclass_replace(open_contracts(settings))
-    token = object.__new__(Token)
-    token.__dict__.update(paused.token.__dict__, address=STRANGER.address)
-    assert token.is_paused()
-    assert not node_world.token.is_paused()
-    nobody = object.__new__(Token)
-    nobody.__dict__.update(paused.token.__dict__, address=Account.create().address)
-    assert not nobody.is_paused()
+def test_take__a_paused_token(settings: Settings, node_world: World) -> None:
+    contracts = open_contracts(settings)
+    with ledger_of(settings) as ledger:
+        look = Look(settings, ledger, lambda: contracts)
+        assert not look.take().chain.is_paused
+        # The token becomes one that answers 1 to whatever it is asked.
+        address = node_world.token.address
+        rpc(node_world.w3, "anvil_setCode", address, "0x600160005260206000f3")
+        assert look.take().chain.is_paused
+        # And one that answers nothing.
+        rpc(node_world.w3, "anvil_setCode", address, "0x00")
+        assert not look.take().chain.is_paused
 
 
 def test_take__no_node(settings: Settings) -> None:

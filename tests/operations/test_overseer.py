@@ -117,7 +117,7 @@ def test_close__another_process_goes_on(path: Path) -> None:
 
 def test_step__a_paywall_alone_leaves_looking_to_the_others(path: Path) -> None:
     paywall = Process(path, "web1:1", {"paywall": PartState(good_at=NOW + 121)})
-    redeemer = Process(path, "web2:1", {"redeemer": WELL})
+    redeemer = Process(path, "web2:1", BOTH)
     redeemer.overseer.step()
     redeemer.overseer._ledger.give_lease(("overseer", "web2:1"))
     paywall.overseer.step()

@@ -23,11 +23,12 @@ from farthing.chain.accounts import (
     account_from_keystore,
 )
 from farthing.chain.connection import NodeUnreachable, WrongChain, connect
+from farthing.chain.fees import FeePolicy
 from farthing.chain.settlement import Settlement
 from farthing.chain.token import Token
 from farthing.ledger import Ledger, open_ledger
 from farthing.protocol import FarthingError, InvalidField, values
-from farthing.settings import Settings
+from farthing.settings import GWEI_DECIMALS, Settings
 
 # Under what name a ledger keeps whose it is.
 OWNER = "owner"
@@ -106,6 +107,12 @@ def open_contracts(settings: Settings) -> Contracts:
         settlement = Settlement(w3, values.address("settlement", chain.settlement))
     with told(settings, "chain.token"):
         return Contracts(settlement, Token(w3, values.address("token", chain.token)))
+
+
+def fee_policy(settings: Settings) -> FeePolicy:
+    """What transactions may cost."""
+    cap = settings.units("fees.cap", settings.fees.cap, GWEI_DECIMALS)
+    return FeePolicy(cap=cap, replace_after=settings.fees.replace_after)
 
 
 def open_books(settings: Settings) -> Ledger:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from eth_typing import BlockNumber
 from hexbytes import HexBytes
@@ -23,6 +23,7 @@ from farthing.chain.sender import GAS_MARGIN_PERCENT, as_farthing_error, node_wo
 from farthing.protocol.errors import FarthingError
 
 T = TypeVar("T")
+Receipt: TypeAlias = TxReceipt
 
 # What nodes say of a transaction they have got before.
 _KNOWN = re.compile(r"already (known|imported|exists|in)|known transaction", re.IGNORECASE)
@@ -180,10 +181,10 @@ class CheckedNode:
         found = self._ask("a tip", get)
         return None if found is None else _whole(found, "a tip")
 
-    def receipt(self, transaction: bytes) -> TxReceipt | None:
+    def receipt(self, transaction: bytes) -> Receipt | None:
         """The receipt of a transaction that is in a block of the chain."""
 
-        def get() -> TxReceipt | None:
+        def get() -> Receipt | None:
             try:
                 return self._w3.eth.get_transaction_receipt(HexBytes(transaction))
             except TransactionNotFound:

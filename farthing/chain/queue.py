@@ -16,9 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from web3 import Web3
-from web3.types import TxReceipt
 
-from farthing.chain.checked_node import Call, CheckedNode
+from farthing.chain.checked_node import Call, CheckedNode, Receipt
 from farthing.chain.fees import FeePolicy
 from farthing.chain.journal import FAILED, LIVE, QUEUED, REFUSED, SIGNED, Journal, Queued
 from farthing.chain.queue_step import Changed, Memory, Step, find_receipt
@@ -115,8 +114,8 @@ class TransactionQueue:
         if plan.to is None:
             raise ValueError("a queue calls contracts and deploys none")
         with self._turn:
-            known = self._journal.find_transaction(kind, subject) if subject else None
-            if known is not None and known.state not in (FAILED, REFUSED):
+            known = self._find(kind, subject) if subject else None
+            if known is not None:
                 return known.id
             gas = plan.gas or self._node.estimate(Call(self.address, plan.to, plan.data))
             return self._journal.enqueue(
@@ -129,6 +128,15 @@ class TransactionQueue:
                 time=int(self._clock()),
                 rows=rows,
             )
+
+    def find(self, kind: str, subject: bytes) -> Queued | None:
+        """The transaction of that kind and subject, unless it has failed or was refused.
+
+        Raises:
+            LedgerUnavailable: The journal cannot be asked.
+        """
+        with self._turn:
+            return self._find(kind, subject)
 
     def step(self) -> list[Changed]:
         """Does all that can be done now, once, without waiting for the chain; what has changed.
@@ -168,7 +176,7 @@ class TransactionQueue:
             time.sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    def receipt(self, transaction_id: int) -> TxReceipt | None:
+    def receipt(self, transaction_id: int) -> Receipt | None:
         """The receipt of whichever signing of a transaction is in the chain now; None if none is.
 
         Raises:
@@ -177,6 +185,10 @@ class TransactionQueue:
         """
         with self._turn:
             return find_receipt(self._node, self._journal, transaction_id)
+
+    def _find(self, kind: str, subject: bytes) -> Queued | None:
+        found = self._journal.find_transaction(kind, subject)
+        return None if found is None or found.state in (FAILED, REFUSED) else found
 
     def _step(self) -> list[Changed]:
         changes: list[Changed] = []

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from web3 import Web3
-from web3.types import TxReceipt
 
-from farthing.chain.checked_node import AnswerUnusable, Call, CheckedNode, WouldFail
+from farthing.chain.checked_node import AnswerUnusable, Call, CheckedNode, Receipt, WouldFail
 from farthing.chain.fees import GWEI, FeePolicy, Fees
 from farthing.chain.journal import (
     FAILED,
@@ -173,7 +172,7 @@ class Step:
         log.warning("transaction %s: %s", signed.id, reason)
         self._move(signed, QUEUED, reason=reason)
 
-    def _see(self, found: Queued, receipt: TxReceipt) -> Queued:
+    def _see(self, found: Queued, receipt: Receipt) -> Queued:
         """Writes down that a transaction is in a block."""
         succeeded = receipt["status"] == 1
         # What some chains charge on top, for the room on another chain.
@@ -190,7 +189,7 @@ class Step:
             reason="" if succeeded else self._why(found, receipt),
         )
 
-    def _why(self, failed: Queued, receipt: TxReceipt) -> str:
+    def _why(self, failed: Queued, receipt: Receipt) -> str:
         """Runs a failed transaction again on the state before its block, for the reason."""
         if receipt["gasUsed"] == failed.gas:
             return f"it ran out of its {failed.gas:,} gas."
@@ -410,7 +409,7 @@ class Step:
             sender=self._address, states=(state,), after=after, limit=PAGE
         )
 
-    def _receipt(self, found: Queued) -> TxReceipt | None:
+    def _receipt(self, found: Queued) -> Receipt | None:
         return find_receipt(self._node, self._journal, found.id)
 
     def _too_dear(self, offered: int = 0) -> str:
@@ -427,7 +426,7 @@ class Step:
         )
 
 
-def find_receipt(node: CheckedNode, journal: Journal, transaction_id: int) -> TxReceipt | None:
+def find_receipt(node: CheckedNode, journal: Journal, transaction_id: int) -> Receipt | None:
     """The receipt of whichever signing of a transaction is in the chain."""
     # Any can be, also one that was replaced; the last is the likeliest.
     for attempt in reversed(journal.attempts(transaction_id)):

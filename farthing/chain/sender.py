@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from eth_typing import BlockNumber
 from hexbytes import HexBytes
 from web3 import Web3
-from web3.exceptions import TimeExhausted, TransactionNotFound
+from web3.exceptions import TimeExhausted
 from web3.types import Nonce, TxParams, TxReceipt, Wei
 
 from farthing.chain.connection import NodeUnreachable
@@ -188,47 +188,6 @@ class Sender:
     def _estimate(self, filled: TxParams) -> int:
         estimate = self.w3.eth.estimate_gas({**filled, "from": self.address})
         return estimate * (100 + GAS_MARGIN_PERCENT) // 100
-
-    def resume(self, transaction: HexBytes, raw: bytes) -> bool:
-        """Sends signed bytes of before once more, unless they are mined; whether they succeeded.
-
-        False also when the node will not take them any more: their nonce went to another one.
-
-        Raises:
-            TransactionLost: The node took them and no receipt came.
-            NodeUnreachable: The node cannot be asked.
-        """
-        receipt = self._receipt(transaction)
-        if receipt is None:
-            try:
-                self.w3.eth.send_raw_transaction(raw)
-            except Exception as error:
-                refusal = as_farthing_error(error, self.address)
-                if isinstance(refusal, NodeUnreachable):
-                    raise refusal from error
-                # Refused as known already, or as too late: its receipt tells which.
-                receipt = self._receipt(transaction)
-                if receipt is None and not self._is_pending(transaction):
-                    return False
-            receipt = receipt or self._wait(transaction)
-        return receipt["status"] == 1
-
-    def _receipt(self, transaction: HexBytes) -> TxReceipt | None:
-        try:
-            return self.w3.eth.get_transaction_receipt(transaction)
-        except TransactionNotFound:
-            return None
-        except Exception as error:
-            raise as_farthing_error(error, self.address) from error
-
-    def _is_pending(self, transaction: HexBytes) -> bool:
-        try:
-            self.w3.eth.get_transaction(transaction)
-        except TransactionNotFound:
-            return False
-        except Exception as error:
-            raise as_farthing_error(error, self.address) from error
-        return True
 
     def confirm(self, signed: Signed) -> TxReceipt:
         """Waits until a transaction that was sent is mined.

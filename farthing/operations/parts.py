@@ -12,11 +12,10 @@ from decimal import Decimal
 
 import msgspec
 
-from farthing.chain.fees import FeePolicy
 from farthing.chain.queue import TransactionQueue
 from farthing.chain.watcher import Payee, Watcher
 from farthing.ledger import Ledger
-from farthing.opening import Contracts, Keys, open_books, open_contracts
+from farthing.opening import Contracts, Keys, fee_policy, open_books, open_contracts
 from farthing.operations.restored import catch_up, is_restored
 from farthing.operations.supervisor import Part
 from farthing.protocol import values
@@ -24,7 +23,7 @@ from farthing.protocol.amounts import from_units
 from farthing.redeemer.follower import Followed, Follower
 from farthing.redeemer.policy import Policy, PolicyInvalid
 from farthing.redeemer.redeemer import Redeemer
-from farthing.settings import GWEI_DECIMALS, Settings
+from farthing.settings import Settings
 
 log = logging.getLogger("farthing.operations")
 
@@ -41,12 +40,6 @@ REDEEMER_PAUSE = 5.0
 def holder(part: str) -> str:
     """A name for what holds a lease: no two at a time have the same."""
     return f"{part} {socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
-
-
-def fee_policy(settings: Settings) -> FeePolicy:
-    """What transactions may cost."""
-    cap = settings.units("fees.cap", settings.fees.cap, GWEI_DECIMALS)
-    return FeePolicy(cap=cap, replace_after=settings.fees.replace_after)
 
 
 def open_watcher(settings: Settings, keys: Keys, contracts: Contracts) -> Watcher:

@@ -97,6 +97,13 @@ def _refund(
             f"{found.total_claimed} is claimed on chain and {state.charged} was charged: see "
             "`farthing check` before you give anything back."
         )
+    # The name that the paywall gives it too: there is one for each nonce.
+    subject = channel.channel_id + found.refund_nonce.to_bytes(16, "big")
+    known = queue.find(KIND, subject)
+    if known is not None and known.state not in (FAILED, REFUSED):
+        raise RefundRefused(
+            f"a refund of this channel is on its way, transaction {known.id}: wait for it."
+        )
     left = found.balance - state.charged
     wanted = left if amount is None else amount
     if not 0 < wanted <= left:
@@ -112,7 +119,6 @@ def _refund(
     if not made:
         ledger.hold_refund(channel.channel_id, found.refund_nonce, 0)
         raise RefundRefused("a request of this channel went first: try again.")
-    subject = channel.channel_id + found.refund_nonce.to_bytes(32, "big")
     rows = [(channel.channel_id, state.charged)] if claims else []
     try:
         number = queue.submit(KIND, subject, plan, rows)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
-from farthing.chain.sender import Sender
 from farthing.chain.settlement import Settlement
 from farthing.chain.wallets import is_contract
 from farthing.ledger.ledger import RESTORED
-from farthing.opening import Ask, Keys, open_books, open_contracts, open_keys, told
+from farthing.opening import Ask, Keys, fee_policy, open_books, open_contracts, open_keys, told
 from farthing.paywall.limits import Limits
 from farthing.paywall.offer import Offers
 from farthing.paywall.onchain import Collectors, OnChain
@@ -68,13 +68,7 @@ def open_paywall(
         min_deposit=min_deposit,
         transfer_methods=wanted.transfer_methods,
     )
-    chain = OnChain(
-        settlement,
-        Sender(settlement.w3, keys.sender),
-        keys.authorizer,
-        _collectors(settings, settlement),
-        min_deposit,
-    )
+    collectors = _collectors(settings, settlement)
     limits = _limits(settings, read_prices, token.decimals)
     with told(settings, "chain.rpc"):
         sender = settlement.w3.to_checksum_address(keys.sender.address)
@@ -82,14 +76,30 @@ def open_paywall(
     if not coins:
         # Not an error: what is in escrow already can be charged without it.
         log.warning("the key %s has no coins for gas: send it some", sender)
-    ledger = open_books(settings)
-    if not while_restored and ledger.recall(RESTORED):
-        ledger.close()
-        problem = (
-            "it was restored from a backup, so what was charged since is missing in it: run "
-            "`farthing serve --only watcher` until it says that the ledger has caught up"
-        )
-        raise settings.invalid("ledger", problem)
+    with ExitStack() as opened:
+        ledger = open_books(settings)
+        opened.callback(ledger.close)
+        if not while_restored and ledger.recall(RESTORED):
+            problem = (
+                "it was restored from a backup, so what was charged since is missing in it: run "
+                "`farthing serve --only watcher` until it says that the ledger has caught up"
+            )
+            raise settings.invalid("ledger", problem)
+        # Another for what is sent: one thread at a time may use a ledger.
+        journal = open_books(settings)
+        opened.callback(journal.close)
+        with told(settings, "chain.rpc"):
+            chain = OnChain(
+                settlement,
+                keys.sender,
+                keys.authorizer,
+                collectors,
+                min_deposit,
+                journal,
+                fees=fee_policy(settings),
+                confirmations=settings.watcher.confirmations,
+            )
+        opened.pop_all()
     return Paywall(
         read_prices,
         Offers(terms, token.symbol, token.decimals),

@@ -38,7 +38,7 @@ FULL = 200
 MAX_PASSES = 12
 # Of a hundred blocks, before how many the node forgets what it was sent, the base fee jumps, or the
 # chain is reorganised.
-DROPS, SPIKES, REORGANISATIONS = 10, 6, 10
+DROPS, SPIKES, REORGANISATIONS = 20, 10, 10
 GWEI = 10**9
 
 _context = get_context("forkserver")

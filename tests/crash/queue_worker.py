@@ -39,7 +39,8 @@ POINTS = (*BEFORE, *AFTER, "before a commit", "being sent", "sent, before the an
 RANDOM = "random"
 
 CONFIRMATIONS = 3
-FEES = FeePolicy(replace_after=20)
+# Short, so that it happens while a worker lives.
+FEES = FeePolicy(replace_after=2)
 GAS = 100_000
 # Orders that wait at a time at most.
 BACKLOG = 6

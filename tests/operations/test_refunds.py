@@ -14,7 +14,7 @@ from farthing.operations.parts import open_queue
 from farthing.operations.refunds import Refund, RefundRefused, refund
 from farthing.protocol import ChannelConfig
 from farthing.settings import Settings
-from tests.escrow_world import AUTHORIZER, FUNDS, PAYER, STRANGER, World
+from tests.escrow_world import AUTHORIZER, FUNDS, PAYER, RECEIVER, STRANGER, World
 from tests.operations.kit import KEYS, charge, meet, mirror_of
 
 
@@ -89,10 +89,19 @@ def test_refund__counts_as_gone_before_it_is_sent(
     assert channel.state.charges == 2
 
 
-def test_refund__twice_is_sent_once(shop: Shop) -> None:
-    first = shop.refund(4_000)
+def test_refund__while_one_is_on_its_way(shop: Shop) -> None:
+    shop.ledger.enqueue(
+        sender=RECEIVER.address,
+        kind="refund",
+        subject=shop.channel_id + bytes(16),
+        to=shop.world.settlement.address,
+        data=b"",
+        gas=1,
+        time=1,
+    )
+    with pytest.raises(RefundRefused, match="is on its way, transaction 1: wait for it"):
+        shop.refund(4_000)
     assert len(shop.ledger.transactions()) == 1
-    assert shop.ledger.find_transaction("refund", first.transaction.subject) is not None
 
 
 @pytest.mark.parametrize("amount", [0, 9_301, 10_000])

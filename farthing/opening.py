@@ -27,7 +27,7 @@ from farthing.chain.fees import FeePolicy
 from farthing.chain.settlement import Settlement
 from farthing.chain.token import Token
 from farthing.ledger import Ledger, open_ledger
-from farthing.protocol import FarthingError, InvalidField, values
+from farthing.protocol import FarthingError, values
 from farthing.settings import GWEI_DECIMALS, Settings
 
 # Under what name a ledger keeps whose it is.
@@ -76,17 +76,25 @@ def open_keys(settings: Settings, ask: Ask | None = None) -> Keys:
     return Keys(sender, _unlock(settings, "keys.authorizer_keystore", name, ask))
 
 
-def sender_address(settings: Settings) -> str | None:
-    """The address of the key that sends, as far as it can be told without a password."""
+def key_addresses(settings: Settings) -> tuple[str, str]:
+    """The addresses of sender and authorizer as far as they can be told without a password; empty
+    where they cannot."""
     name = settings.keys.keystore
     if name is None:
         account = account_from_environment()
-        return None if account is None else str(account.address)
+        sender = "" if account is None else str(account.address)
+    else:
+        sender = _address_of(settings.beside(name))
+    authorizer = settings.keys.authorizer_keystore
+    return sender, sender if authorizer is None else _address_of(settings.beside(authorizer))
+
+
+def _address_of(keystore: Path) -> str:
     try:
-        written = json.loads(settings.beside(name).read_text())["address"]
+        written = json.loads(keystore.read_text())["address"]
         return values.address("address", "0x" + str(written).removeprefix("0x"))
-    except (OSError, ValueError, KeyError, TypeError, InvalidField):
-        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def open_contracts(settings: Settings) -> Contracts:

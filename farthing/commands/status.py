@@ -16,7 +16,7 @@ from rich.text import Text
 
 from farthing.commands.options import books, config_option, json_option, print_nicely, when
 from farthing.ledger import Ledger, Totals
-from farthing.opening import open_contracts, sender_address
+from farthing.opening import key_addresses, open_contracts
 from farthing.operations.alerts import Alert, Problem, standing_alerts
 from farthing.operations.money import Unit, unit_of
 from farthing.operations.parts import policy_coin_price
@@ -59,11 +59,13 @@ def _taker(
     """Takes all there is to show."""
     unit = unit_of(settings, ledger)
     bounds = Bounds.of(settings, unit.decimals, unit.symbol)
+    sender, authorizer = key_addresses(settings)
     look = Look(
         settings,
         ledger,
         lambda: open_contracts(settings),
-        sender=sender_address(settings) or "",
+        sender=sender,
+        authorizer=authorizer,
         coin_price=policy_coin_price(settings, unit.decimals),
     )
 

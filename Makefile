@@ -71,9 +71,10 @@ fuzz-headers: .venv/with-dev ## The paywall against 1,000,000 payment headers
 	@FUZZ_HEADERS=1000000 .venv/bin/python -m pytest -rP tests/paywall/test_header_fuzz.py
 
 .PHONY: test-crash
-test-crash: .venv/with-dev ## Kill servers 800 times under load, fail their databases, compare the books
+test-crash: .venv/with-dev ## Kill servers 800 times and transaction queues 400 times, and compare the books
 	@.venv/bin/python -m pytest tests/crash
 	@.venv/bin/python -m tests.crash
+	@.venv/bin/python -m tests.crash.queue_kills
 	@REDEEMER_KILLS=200 .venv/bin/python -m pytest tests/redeemer/test_redeemer_kills.py
 
 .PHONY: bad-batch

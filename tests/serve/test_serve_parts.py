@@ -65,8 +65,14 @@ def pay(server: Running, world: World) -> Reader:
     return reader
 
 
-def test_serve__redeems_before_a_payer_withdraws(folder: Path, node_world: World) -> None:
+@pytest.mark.parametrize("kind", ["SQLite", "PostgreSQL"])
+def test_serve__redeems_before_a_payer_withdraws(
+    folder: Path, node_world: World, postgres_url: str, kind: str
+) -> None:
     world = node_world
+    if kind == "PostgreSQL":
+        path = folder / "farthing.toml"
+        path.write_text(path.read_text().replace('"books.db"', f'"{postgres_url}"'))
     with running(folder) as server:
         reader = pay(server, world)
         assert world.token.balance_of(RECEIVER.address) == 0

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hexbytes import HexBytes
 from web3 import Web3
 from web3.types import TxReceipt
 
 from farthing.chain.artifacts import artifact
+from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import Sender, Transaction, as_farthing_error
 from farthing.protocol import TokenDomain
 from farthing.protocol.errors import FarthingError
@@ -19,6 +21,8 @@ MAX_MINT = 1_000
 MINT_GAS = 100_000
 TRANSFER = keccak(b"Transfer(address,address,uint256)")
 MINT_ACCOUNT_GAS = 30_000
+# `paused()`, which not every token has.
+_PAUSED = HexBytes("0x5c975abb")
 
 
 class NotAToken(FarthingError):
@@ -76,6 +80,18 @@ class Token:
         except Exception as error:
             raise as_farthing_error(error, owner) from error
         return balance
+
+    def is_paused(self) -> bool:
+        """Whether its issuer has stopped all transfers; False for a token that nobody can stop."""
+        try:
+            answer = self.w3.eth.call({"to": self.address, "data": _PAUSED})
+        except Exception as error:
+            found = as_farthing_error(error, self.address)
+            if isinstance(found, ContractReverted):
+                return False
+            raise found from error
+        # A token without the function may have a fallback that answers with nothing.
+        return len(answer) == 32 and int.from_bytes(answer, "big") == 1
 
     def transfer(self, sender: Sender, to: str, amount: int) -> TxReceipt:
         """Moves ``amount`` from the sender to ``to``."""

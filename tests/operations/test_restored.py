@@ -9,7 +9,8 @@ import apsw
 import pytest
 from msgspec.structs import replace
 
-from farthing.chain.watcher import Cursor, Point, Watcher
+from farthing.chain.cursor import Cursor, Point
+from farthing.chain.watcher import Watcher
 from farthing.ledger import open_ledger
 from farthing.opening import open_contracts
 from farthing.operations.backups import RestoreRefused, make_backup, mark_restored, restore
@@ -107,20 +108,22 @@ def test_restore__a_voucher_that_covers_what_was_claimed_is_kept(
     config = node_world.deposit(PAYER, 10_000)
     with ledger_of(settings) as ledger:
         meet(ledger, node_world, config)
-        charge(ledger, node_world, config, 100)
+        # It allowed 300, and the handler charged less.
+        charge(ledger, node_world, config, 100, price=300)
         kept = ledger.channel(node_world.channel_id(config))
     make_backup(settings, tmp_path / "backup.db")
     assert kept is not None
-    row = node_world.row(PAYER, config, 100)
+    row = node_world.row(PAYER, config, 250)
     node_world.settlement.claim(node_world.sender(AUTHORIZER), [row])
     move_away(settings)
     restore(settings, tmp_path / "backup.db")
     watch(settings)
     with ledger_of(settings) as ledger:
         channel = ledger.channel(node_world.channel_id(config))
+        assert ledger.prove() == []
     assert channel is not None
+    assert (channel.state.charged, channel.state.ceiling) == (250, 300)
     assert channel.state.signature == kept.state.signature
-    assert channel.state.charges == 1
 
 
 def test_restore__over_a_ledger(settings: Settings, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace as dataclass_replace
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -13,11 +14,13 @@ from farthing.chain.cursor import Cursor, Point
 from farthing.chain.watcher import Watcher
 from farthing.ledger import open_ledger
 from farthing.opening import open_contracts
+from farthing.operations import parts
 from farthing.operations.backups import RestoreRefused, make_backup, mark_restored, restore
 from farthing.operations.compare import compare
 from farthing.operations.parts import WatcherPart, read_differences
 from farthing.operations.restored import ROUTE, is_restored, mark_if_behind
 from farthing.paywall import open_paywall
+from farthing.redeemer.follower import Follower
 from farthing.settings import Settings, SettingsInvalid
 from tests.conftest import rpc
 from tests.escrow_world import AUTHORIZER, PAYER, SECOND_PAYER, STRANGER, World
@@ -208,6 +211,30 @@ def test_restore__in_postgresql(settings: Settings, postgres_url: str, tmp_path:
     ledger = open_ledger(postgres_url)
     assert is_restored(ledger)
     ledger.close()
+
+
+def test_watcher__looks_anew_at_a_ledger_that_is_restored_beneath_it(
+    settings: Settings, node_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Follower] = []
+
+    class Counted(Follower):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            looks.append(self)
+
+    monkeypatch.setattr(parts, "Follower", Counted)
+    part = WatcherPart(settings, KEYS)
+    part.step()
+    part.step()
+    assert len(looks) == 1
+    mark_restored(settings)
+    part.step()
+    with ledger_of(settings) as ledger:
+        assert not is_restored(ledger)
+    part.step()
+    part.close()
+    assert len(looks) == 2
 
 
 def test_mark_if_behind__a_ledger_no_watcher_looked_after(

@@ -22,9 +22,9 @@ from farthing.opening import key_addresses, open_contracts
 from farthing.operations.alerts import Alert, Problem, standing_alerts
 from farthing.operations.money import Unit, unit_of
 from farthing.operations.parts import policy_coin_price
-from farthing.operations.problems import Bounds, ago, find_problems, plural
+from farthing.operations.problems import Bounds, ago, find_problems
 from farthing.operations.standing import Look, Standing
-from farthing.protocol.amounts import from_units
+from farthing.protocol.amounts import from_units, plural
 from farthing.settings import COIN_DECIMALS, Settings
 
 WATCH_SECONDS = 2.0

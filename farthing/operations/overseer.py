@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from farthing.ledger import Ledger, LedgerUnavailable
 from farthing.operations.alerts import Alerts, Problem
 from farthing.operations.beats import beat, leave, read_beats
-from farthing.operations.problems import NEEDED, Bounds, find_problems, plural
+from farthing.operations.problems import NEEDED, Bounds, find_problems
 from farthing.operations.standing import Look, Standing
 from farthing.operations.supervisor import PartState
+from farthing.protocol.amounts import plural
 
 # Seconds between two looks, and how many times as long as a look takes there are between two: on a
 # large ledger they are rarer.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from farthing.operations.alerts import Problem
 from farthing.operations.standing import Standing
-from farthing.protocol.amounts import from_units
+from farthing.protocol.amounts import from_units, plural
 from farthing.settings import COIN_DECIMALS, Settings, ThresholdSettings
 
 # Failures in a row after which a part is told of.
@@ -205,11 +205,6 @@ def _note(standing: Standing) -> str:
     states = (beat.parts.get("redeemer") for beat in standing.beats.values())
     note = next((state.note for state in states if state is not None and state.note), "")
     return f" {note}" if note else ""
-
-
-def plural(count: int, name: str) -> str:
-    """A number of things."""
-    return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"
 
 
 def _when(seconds: int) -> str:

@@ -1,4 +1,4 @@
-"""Amounts as people write them: decimal strings in units of a token, exact or refused."""
+"""Amounts as people write them: decimal strings in units of a token, exact or refused; counts."""
 
 from __future__ import annotations
 
@@ -44,3 +44,8 @@ def from_units(units: int, decimals: int) -> str:
     whole, fraction = (digits[:-decimals], digits[-decimals:]) if decimals else (digits, "")
     fraction = fraction.rstrip("0")
     return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
+
+
+def plural(count: int, name: str) -> str:
+    """A number of things, like ``1 channel`` and ``2 channels``."""
+    return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"

@@ -10,6 +10,7 @@ from fractions import Fraction
 from farthing.chain.settlement import MAX_CLAIMS
 from farthing.ledger import Channel
 from farthing.protocol import MAX_ROWS, ZERO_ADDRESS, VoucherClaim, is_packable
+from farthing.protocol.amounts import plural
 from farthing.protocol.redemption import MAX_TOTAL
 from farthing.protocol.signatures import is_strict
 from farthing.redeemer.gas import (
@@ -148,9 +149,9 @@ class Plan:
         lines = [self.why]
         if self.batches:
             lines.append(
-                f"Redeems  {show(self.value)} of {self.channels:,} channels in "
-                f"{len(self.batches):,} transactions, for about {show(self.cost)} of gas at "
-                f"{self.gas.wei / 10**9:,.9g} gwei"
+                f"Redeems  {show(self.value)} of {plural(self.channels, 'channel')} in "
+                f"{plural(len(self.batches), 'transaction')}, for about {show(self.cost)} of gas "
+                f"at {self.gas.wei / 10**9:,.9g} gwei"
             )
         deadline = min((each.deadline for each in self.batches), default=NO_DEADLINE)
         if deadline < NO_DEADLINE:
@@ -161,7 +162,8 @@ class Plan:
             for each in self.settles
         ]
         lines += [
-            f"Leaves   {show(left.value)} of {left.channels:,} channels: {left.reason.value}"
+            f"Leaves   {show(left.value)} of {plural(left.channels, 'channel')}: "
+            f"{left.reason.value}"
             for left in self.left
         ]
         lines += [f"Leaves   {note}" for note in self.notes]
@@ -267,12 +269,13 @@ def _why(plan: Plan, choice: Choice, policy: Policy, show: Callable[[int], str])
         if len(urgent) < len(plan.batches):
             causes.append(choice.cause)
         return (
-            f"Redeems {show(plan.value)} of {plan.channels:,} channels, for {' and '.join(causes)}."
+            f"Redeems {show(plan.value)} of {plural(plan.channels, 'channel')}, for "
+            f"{' and '.join(causes)}."
         )
     if Reason.RUN in left:
         waiting = left[Reason.RUN]
         return (
-            f"Waits {choice.cause}: {waiting.channels:,} channels would bring "
+            f"Waits {choice.cause}: {plural(waiting.channels, 'channel')} would bring "
             f"{show(waiting.value)}."
         )
     price = f"at {plan.gas.wei / 10**9:,.9g} gwei"
@@ -294,7 +297,7 @@ def _why(plan: Plan, choice: Choice, policy: Policy, show: Callable[[int], str])
     if Reason.DUST in left:
         dust = left[Reason.DUST]
         return (
-            f"Waits for larger charges: {dust.channels:,} channels hold less than "
+            f"Waits for larger charges: {plural(dust.channels, 'channel')} with less than "
             f"{show(policy.min_value)} each, {show(dust.value)} together; a lower min_value or a "
             "max_age would redeem them."
         )
@@ -302,7 +305,7 @@ def _why(plan: Plan, choice: Choice, policy: Policy, show: Callable[[int], str])
         if reason in left:
             held = left[reason]
             return (
-                f"Nothing to redeem: {show(held.value)} of {held.channels:,} channels is "
+                f"Nothing to redeem: {show(held.value)} of {plural(held.channels, 'channel')} is "
                 f"{reason.value}."
             )
     return "Nothing to redeem: nothing is charged that is not claimed."

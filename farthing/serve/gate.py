@@ -42,7 +42,7 @@ class Gate:
         await send({"type": "http.response.body", "body": _BODY})
 
     def _is_priced(self, scope: Scope) -> bool:
-        return self._paywall.prices.find(scope["method"], scope["path"]) is not None
+        return self._inner.find(scope["method"], scope)[0] is not None
 
     async def _may_charge(self) -> bool:
         now = time.monotonic()

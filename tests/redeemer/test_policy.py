@@ -78,14 +78,14 @@ def test_plan__before_the_interval_is_over() -> None:
     plan = planned([record(1, 10**6)], last_run=NOW - 86_399)
     assert (plan.batches, plan.is_run) == ([], False)
     assert left(plan) == {Reason.RUN: (1, 10**6)}
-    assert plan.why == ("Waits until 2027-01-15 08:00:01 UTC: 1 channels would bring 1000000.")
+    assert plan.why == ("Waits until 2027-01-15 08:00:01 UTC: 1 channel would bring 1000000.")
 
 
 def test_plan__when_the_interval_is_over() -> None:
     plan = planned([record(1, 10**6)], last_run=NOW - 86_400)
     assert (numbers(plan), plan.is_run) == ([[1]], True)
     assert plan.why == (
-        "Redeems 1000000 of 1 channels, for 86,400 seconds have passed since "
+        "Redeems 1000000 of 1 channel, for 86,400 seconds have passed since "
         "2027-01-14 08:00:00 UTC."
     )
 
@@ -141,7 +141,7 @@ def test_plan__dust_is_left_until_it_is_old_or_more() -> None:
     plan = planned([record(1, 99_999)], policy, **RUN)
     assert left(plan) == {Reason.DUST: (1, 99_999)}
     assert plan.why == (
-        "Waits for larger charges: 1 channels hold less than 100000 each, 99999 together; a lower "
+        "Waits for larger charges: 1 channel with less than 100000 each, 99999 together; a lower "
         "min_value or a max_age would redeem them."
     )
     assert planned([record(1, 100_000)], policy, **RUN).batches
@@ -197,7 +197,7 @@ def test_plan__a_withdrawal_waits_for_no_run_and_is_no_dust() -> None:
     assert (numbers(plan), plan.is_run) == ([[1]], False)
     assert left(plan) == {Reason.RUN: (1, 10**10)}
     assert plan.why == (
-        "Redeems 1000000 of 1 channels, for payers withdraw, the first at 2027-01-15 08:15:00 UTC."
+        "Redeems 1000000 of 1 channel, for payers withdraw, the first at 2027-01-15 08:15:00 UTC."
     )
 
 
@@ -258,7 +258,7 @@ def test_plan__what_is_on_its_way_is_not_planned_again() -> None:
     key = one.channel.channel_id
     plan = planned([one], in_flight={key: 10**6}, **RUN)
     assert left(plan) == {Reason.ON_ITS_WAY: (1, 10**6)}
-    assert plan.why == ("Nothing to redeem: 1000000 of 1 channels is on its way in a transaction.")
+    assert plan.why == ("Nothing to redeem: 1000000 of 1 channel is on its way in a transaction.")
     # What was charged since is.
     plan = planned([one], in_flight={key: 400_000}, **RUN)
     assert (numbers(plan), plan.value) == ([[1]], 600_000)
@@ -268,7 +268,7 @@ def test_plan__what_is_on_its_way_is_not_planned_again() -> None:
 def test_plan__what_the_channel_does_not_hold_any_more() -> None:
     plan = planned([record(1, 10**6, balance=300_000, claimed=300_000)], **RUN)
     assert left(plan) == {Reason.EMPTY: (1, 700_000)}
-    assert plan.why.startswith("Nothing to redeem: 700000 of 1 channels is charged more than")
+    assert plan.why.startswith("Nothing to redeem: 700000 of 1 channel is charged more than")
     assert planned([record(1, 10**6, balance=300_000)], **RUN).value == 300_000
 
 

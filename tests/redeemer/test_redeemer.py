@@ -87,7 +87,7 @@ def test_step__what_is_on_its_way_is_not_ordered_again(shop: Shop) -> None:
     for _ in range(3):
         step = shop.redeemer.step()
         assert step.submitted == []
-        assert step.why == "Nothing to redeem: 10 of 1 channels is on its way in a transaction."
+        assert step.why == "Nothing to redeem: 10 of 1 channel is on its way in a transaction."
     # What is charged since is, beside it.
     shop.charge(party("customer 0"), config, 5)
     assert len(shop.redeemer.step(now=True).submitted) == 1
@@ -148,7 +148,7 @@ def test_plan__changes_nothing(shop: Shop) -> None:
     assert shop.redeemer.plan().why == plan.why.replace(
         "it was asked for", shop.redeemer.plan().why.split(", for ")[1][:-1]
     )
-    assert any(line.startswith("Redeems  10 of 1 channels in 1") for line in plan.lines(str))
+    assert any(line.startswith("Redeems  10 of 1 channel in 1") for line in plan.lines(str))
 
 
 def test_step__with_a_ledger_in_postgresql(node_world: World, postgres_url: str) -> None:
@@ -232,7 +232,7 @@ def test_step__a_withdrawal_is_redeemed_before_the_payer_can_take_it(shop: Shop)
     assert shop.step().submitted == []
     shop.withdraw(payer, config, DEPOSIT)
     step = shop.step()
-    assert step.why.startswith("Redeems 700 of 1 channels, for payers withdraw, the first at ")
+    assert step.why.startswith("Redeems 700 of 1 channel, for payers withdraw, the first at ")
     assert shop.claimed(config, *others) == [700, 0]
     # The payer gets what is left, and nothing of what it owes.
     rpc(shop.world.w3, "evm_increaseTime", config.withdraw_delay)

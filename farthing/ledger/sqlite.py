@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from farthing.ledger.sqlite_transactions import SqliteTransactions
 # Answers forgotten in one transaction.
 FORGET = 10_000
 
-_READ_STATE = f"SELECT {STATE} FROM channels WHERE channel_id = ?"
+_READ_STATES = f"SELECT channel_id, {STATE} FROM channels WHERE channel_id IN carray(?)"
 
 
 class SqliteLedger(SqliteChannels, SqliteTransactions):
@@ -74,48 +74,51 @@ class SqliteLedger(SqliteChannels, SqliteTransactions):
     # ------------------------------------------------------------ the way of a payment
 
     def reserve(self, channel_ids: Sequence[bytes]) -> list[ChannelState | NotReserved]:
-        answers: list[ChannelState | NotReserved] = []
+        answers: list[ChannelState | NotReserved] = [NotReserved.BUSY] * len(channel_ids)
+        taken: dict[bytes, int] = {}
         try:
             with self._failing:
-                for channel_id in channel_ids:
-                    answers.append(self._reserve(channel_id))  # kept if one fails
+                for place, channel_id in enumerate(channel_ids):
+                    if channel_id not in self._held and self._locks.take(channel_id):
+                        self._held.add(channel_id)
+                        taken[channel_id] = place
+                # Only now that they are reserved, so that what is read stays true.
+                rows = self._read_states(tuple(taken)) if taken else []
+                unknown = taken.copy()
+                for channel_id, *row in rows:
+                    answers[taken[channel_id]] = to_state(row)
+                    del unknown[channel_id]
         except BaseException:
-            done = zip(channel_ids, answers, strict=False)
-            self.release([each for each, answer in done if isinstance(answer, ChannelState)])
+            self._give(taken)
             raise
+        if unknown:
+            self._give(unknown)
+            for place, channel_id in enumerate(channel_ids):
+                if channel_id in unknown:
+                    answers[place] = NotReserved.UNKNOWN
         return answers
 
-    def _reserve(self, channel_id: bytes) -> ChannelState | NotReserved:
-        if channel_id in self._held or not self._locks.take(channel_id):
-            return NotReserved.BUSY
-        rows: list[Any] = []
-        try:
-            rows = self._read_state(channel_id)
-        finally:
-            if not rows:
-                self._locks.give(channel_id)
-        if not rows:
-            return NotReserved.UNKNOWN
-        self._held.add(channel_id)
-        return to_state(rows[0])
-
-    def _read_state(self, channel_id: bytes) -> list[Any]:
+    def _read_states(self, channel_ids: tuple[bytes, ...]) -> list[Any]:
         # Every commit empties the cache of all connections but the writer's own, so the writer is
-        # asked, unless it is just writing. `fetchall`, for a cursor with rows left would keep its
-        # connection at this moment.
+        # asked, unless it is just writing. One statement, for each takes SQLite's locks by itself;
+        # and `fetchall`, for a cursor with rows left would keep its connection at this moment.
+        wanted = (apsw.carray(channel_ids),)
         if not self._writing.acquire(blocking=False):
-            return self._states.execute(_READ_STATE, (channel_id,)).fetchall()
+            return self._states.execute(_READ_STATES, wanted).fetchall()
         try:
-            return self._written_states.execute(_READ_STATE, (channel_id,)).fetchall()
+            return self._written_states.execute(_READ_STATES, wanted).fetchall()
         finally:
             self._writing.release()
 
     def release(self, channel_ids: Sequence[bytes]) -> None:
         with self._failing:
-            for channel_id in channel_ids:
-                if channel_id in self._held:
-                    self._held.discard(channel_id)
-                    self._locks.give(channel_id)
+            self._give(channel_ids)
+
+    def _give(self, channel_ids: Iterable[bytes]) -> None:
+        for channel_id in channel_ids:
+            if channel_id in self._held:
+                self._held.discard(channel_id)
+                self._locks.give(channel_id)
 
     def commit(self, charges: Sequence[NewCharge]) -> list[bool]:
         with self._transaction() as writer:

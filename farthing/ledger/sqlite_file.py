@@ -13,6 +13,7 @@ from types import TracebackType
 import apsw
 
 from farthing.ledger.errors import BackupRefused, LedgerUnavailable, LedgerUnusable
+from farthing.ledger.forks import leave_at_fork
 from farthing.ledger.ledger import RESTORED
 from farthing.ledger.sqlite_schema import is_current, migrate
 
@@ -161,14 +162,19 @@ class Failing:
     A class, for it stands around every read of every payment: a generator takes four times as long.
     """
 
-    __slots__ = ("_path", "_process")
+    __slots__ = ("__weakref__", "_is_forked", "_path")
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
-        self._process = os.getpid()
+        self._is_forked = False
+        leave_at_fork(self)
+
+    def leave(self) -> None:
+        """Lets nothing more of it be used here: this process is a child of the one that opened."""
+        self._is_forked = True
 
     def __enter__(self) -> None:
-        if os.getpid() != self._process:
+        if self._is_forked:
             raise LedgerUnusable(self._path, "it was opened before a fork: open it in each process")
 
     def __exit__(

@@ -108,11 +108,12 @@ class _Exchange:
     async def run(self, app: App, receive: Receive) -> None:
         scope = {**self._scope, KEY: self._admission}
         # An answer that the server fetches by itself could not be held back.
-        scope["extensions"] = {
-            name: value
-            for name, value in (scope.get("extensions") or {}).items()
-            if not name.startswith("http.response.")
-        }
+        if extensions := scope.get("extensions"):
+            scope["extensions"] = {
+                name: value
+                for name, value in extensions.items()
+                if not name.startswith("http.response.")
+            }
         try:
             await app(scope, receive, self._take)
         except BaseException:
@@ -189,7 +190,7 @@ async def _send(reply: Reply, scope: Scope, send: Send) -> None:
     headers = reply.headers
     # These have no body, and no length of one.
     is_bare = reply.status in (204, 304)
-    if not is_bare and not any(name.lower() == b"content-length" for name, _ in headers):
+    if not is_bare and b"content-length" not in [name.lower() for name, _ in headers]:
         headers = [*headers, (b"content-length", str(len(reply.body)).encode())]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     body = b"" if scope.get("method") == "HEAD" else reply.body

@@ -45,6 +45,7 @@ class Batcher(Generic[Item, Result]):
         self._abandoned = abandoned
         self._waiting: list[_Asked[Item, Result]] = []
         self._is_busy = False
+        self._loop: asyncio.AbstractEventLoop
 
     def submit(
         self, item: Item, afterwards: Callable[[], None] | None = None
@@ -54,12 +55,14 @@ class Batcher(Generic[Item, Result]):
         ``afterwards`` is called when the item has been worked on, with whatever outcome, also when
         nobody waits for the result any more.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
+        if not self._is_busy:
+            # Only for the first of a batch: it asks the system which process this is.
+            self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = self._loop.create_future()
         self._waiting.append((item, future, afterwards))
         if not self._is_busy:
             self._is_busy = True
-            self._gather(loop, 0, 0)
+            self._gather(self._loop, 0, 0)
         return future
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, quiet: int) -> None:

@@ -108,7 +108,7 @@ class Channels:
             check_room(payment, funded, payment.amount, self._limits.exposure_cap)
         transaction = await self._on_chain(self.chain.deposit, payment)
         await self._resync(payment, reservation)
-        reservation.expires_at = asyncio.get_running_loop().time() + self._limits.hold_seconds
+        reservation.expires_at = time.monotonic() + self._limits.hold_seconds
         return transaction
 
     async def refund(self, payment: Payment, reservation: Reservation) -> Refunded:

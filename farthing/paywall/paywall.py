@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import msgspec
 
@@ -59,6 +60,10 @@ CHECK_BATCH = 32
 # After how long a part that does not answer is taken to be down.
 HEALTH_SECONDS = 2.0
 
+# A payment's header and price; the payment, and its channel where it could be had at once.
+_Sent: TypeAlias = tuple[bytes, int]
+_Checked: TypeAlias = tuple[Payment | PaymentRefused, Reservation | None]
+
 _HEADER = SIGNATURE_HEADER.lower().encode()
 _RESPONSE = RESPONSE_HEADER.lower().encode()
 _PRIVATE = (b"cache-control", b"private, no-store")
@@ -100,7 +105,7 @@ class Paywall:
         self.on_charge: Callable[[Charged], None] | None = None
         self.books = Books(ledger, limits)
         self.channels = Channels(self.books, chain, limits, self.counts)
-        self._checks = Batcher(self._check_all, None, CHECK_BATCH)
+        self._checks = Batcher(self._check_all, None, CHECK_BATCH, self._decline)
 
     # ------------------------------------------------------------ before the handler
 
@@ -156,12 +161,20 @@ class Paywall:
         self, rule: Rule, price: int, header: bytes, arrival: Arrival
     ) -> Admission | Reply:
         started = time.perf_counter()
-        payment = await self._checks.submit((header, price))
+        sent = header, price
+        checking = self._checks.submit(sent)
+        try:
+            payment, reservation = await checking
+        except asyncio.CancelledError:
+            # It may have been checked in the same turn.
+            if checking.done() and not checking.cancelled() and checking.exception() is None:
+                self._decline(sent, checking.result())
+            raise
         if isinstance(payment, PaymentRefused):
             raise payment
         if payment.config.payer_authorizer == ZERO_ADDRESS:
             await self.channels.check_signature(payment, self.domain)
-        admitting = self._reserved(rule, price, payment, arrival, started)
+        admitting = self._reserved(rule, price, payment, reservation, arrival, started)
         if payment.deposit is None and not payment.is_refund:
             return await admitting
         # Money moves on chain: that goes on to its end when the client is gone, and the channel
@@ -174,17 +187,17 @@ class Paywall:
             raise
 
     async def _reserved(
-        self, rule: Rule, price: int, payment: Payment, arrival: Arrival, started: float
+        self,
+        rule: Rule,
+        price: int,
+        payment: Payment,
+        reservation: Reservation | None,
+        arrival: Arrival,
+        started: float,
     ) -> Admission | Reply:
         """What becomes of a payment whose terms and signature are right."""
-        reservation = await self.books.reservations.take(payment.channel_id)
-        if reservation is NotReserved.UNKNOWN:
-            await self.channels.meet(payment)
-            reservation = await self.books.reservations.take(payment.channel_id)
-        if isinstance(reservation, NotReserved):
-            raise PaymentRefused(
-                ErrorCode.CHANNEL_BUSY, "another request of this channel is under way: retry"
-            )
+        if reservation is None:
+            reservation = await self._take(payment)
         try:
             check_books(payment.channel_id, reservation.state.charged, reservation.state.mirror)
             if payment.is_refund:
@@ -210,6 +223,18 @@ class Paywall:
             raise
         return Admission(payment, rule, price, target, reservation, deposited, started)
 
+    async def _take(self, payment: Payment) -> Reservation:
+        """Reserves a channel that another request holds, or that is not known."""
+        taken = await self.books.reservations.take(payment.channel_id)
+        if taken is NotReserved.UNKNOWN:
+            await self.channels.meet(payment)
+            taken = await self.books.reservations.take(payment.channel_id)
+        if isinstance(taken, NotReserved):
+            raise PaymentRefused(
+                ErrorCode.CHANNEL_BUSY, "another request of this channel is under way: retry"
+            )
+        return taken
+
     def _abandon(self, task: asyncio.Task[Admission | Reply]) -> None:
         """Ends what was admitted for a client that is gone."""
         if task.cancelled():
@@ -220,8 +245,26 @@ class Paywall:
         elif isinstance(admission := task.result(), Admission):
             self.cancel(admission)
 
-    def _check_all(self, sent: Sequence[tuple[bytes, int]]) -> list[Payment | PaymentRefused]:
-        return [self._check(header, price) for header, price in sent]
+    def _check_all(self, sent: Sequence[_Sent]) -> list[_Checked]:
+        """Checks payments, and reserves the channels of those that are right and can be had."""
+        payments = [self._check(header, price) for header, price in sent]
+        ids = [
+            each.channel_id
+            for each in payments
+            if isinstance(each, Payment) and each.config.payer_authorizer != ZERO_ADDRESS
+        ]
+        taken = iter(self.books.reservations.take_free(ids))
+        return [
+            (each, next(taken))
+            if isinstance(each, Payment) and each.config.payer_authorizer != ZERO_ADDRESS
+            else (each, None)
+            for each in payments
+        ]
+
+    def _decline(self, sent: _Sent, checked: _Checked) -> None:
+        """Gives back what was reserved for a client that is gone."""
+        if checked[1] is not None:
+            self.books.reservations.give(checked[1])
 
     def _check(self, header: bytes, price: int) -> Payment | PaymentRefused:
         """All that can be told of a payment from itself alone."""
@@ -275,8 +318,8 @@ class Paywall:
             signature=payment.signature,
         )
         told = self._told(payment, charged, admission)
-        kept = (each for each in headers if not each[0].lower().endswith(_REPLACED))
-        sent = [*kept, told, _PRIVATE]
+        sent = [each for each in headers if not each[0].lower().endswith(_REPLACED)]
+        sent += told, _PRIVATE
         answer = None
         if body is not None and len(body) <= self.limits.answer_bytes:
             expires = now + self.limits.answer_seconds

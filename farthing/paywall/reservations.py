@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
 
-from farthing.ledger import ChannelState, Ledger, NotReserved
+from farthing.ledger import ChannelState, Ledger, LedgerUnavailable, NotReserved
 from farthing.paywall.batcher import Batcher
 
 # Requests of one channel that may wait for another at a time, in this process. A client that asks
@@ -55,14 +56,36 @@ class Reservations:
         self._reserve = Batcher(ledger.reserve, where, BATCH, self._decline)
         self._release: Batcher[bytes, None] = Batcher(self._release_all, where, BATCH)
 
+    def take_free(self, channel_ids: Sequence[bytes]) -> list[Reservation | None]:
+        """Reserves what nobody holds or waits for, at once; None for each other.
+
+        That is the way of nearly every payment. The others go by `take`, which waits, and says
+        what is wrong: a channel that is not known, a ledger that does not answer.
+        """
+        free = [each for each in dict.fromkeys(channel_ids) if each not in self._waiting]
+        if not self._ledger.is_local or not free:
+            return [None] * len(channel_ids)
+        try:
+            states = self._ledger.reserve(free)
+        except LedgerUnavailable:
+            return [None] * len(channel_ids)
+        taken = {
+            channel_id: self._hold_one(channel_id, state)
+            for channel_id, state in zip(free, states, strict=True)
+            if not isinstance(state, NotReserved)
+        }
+        for channel_id in taken:
+            self._waiting[channel_id] = deque()
+        # Of two of one channel, the first has it.
+        return [taken.pop(channel_id, None) for channel_id in channel_ids]
+
     async def take(self, channel_id: bytes) -> Reservation | NotReserved:
         """Reserves a channel, after those that asked before, or says why not.
 
         Raises:
             LedgerUnavailable: The database could not be asked.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._wait
+        deadline = time.monotonic() + self._wait
         waiting = self._waiting.get(channel_id)
         if waiting is None:
             self._waiting[channel_id] = deque()
@@ -76,10 +99,14 @@ class Reservations:
         if isinstance(state, NotReserved):
             self._next(channel_id)
             return state
-        reservation = Reservation(channel_id, state, loop.time() + self._hold)
+        return self._hold_one(channel_id, state)
+
+    def _hold_one(self, channel_id: bytes, state: ChannelState) -> Reservation:
+        reservation = Reservation(channel_id, state, time.monotonic() + self._hold)
         self._held[reservation] = None
         if not self._is_sweeping:
             self._is_sweeping = True
+            loop = asyncio.get_running_loop()
             loop.call_later(SWEEP, self._sweep, loop)
         return reservation
 
@@ -100,7 +127,7 @@ class Reservations:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Gives back what is held too long; one timer for all, not one for each request."""
-        now = loop.time()
+        now = time.monotonic()
         for reservation in [each for each in self._held if each.expires_at <= now]:
             self.give(reservation)
         self._is_sweeping = bool(self._held)
@@ -116,7 +143,7 @@ class Reservations:
         turn: asyncio.Future[None] = loop.create_future()
         waiting.append(turn)
         try:
-            await asyncio.wait_for(asyncio.shield(turn), deadline - loop.time())
+            await asyncio.wait_for(asyncio.shield(turn), deadline - time.monotonic())
         except TimeoutError:
             if turn.done():
                 return True
@@ -140,7 +167,6 @@ class Reservations:
             del self._waiting[channel_id]
 
     async def _ask(self, channel_id: bytes, deadline: float) -> ChannelState | NotReserved:
-        loop = asyncio.get_running_loop()
         poll = FIRST_POLL
         while True:
             asked = self._reserve.submit(channel_id)
@@ -151,7 +177,7 @@ class Reservations:
                 if asked.done() and not asked.cancelled() and asked.exception() is None:
                     self._decline(channel_id, asked.result())
                 raise
-            if state is not NotReserved.BUSY or loop.time() >= deadline:
+            if state is not NotReserved.BUSY or time.monotonic() >= deadline:
                 return state
             await asyncio.sleep(poll)
             poll = min(2 * poll, LAST_POLL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from farthing.protocol import values
 from farthing.protocol.domain import Domain
@@ -41,6 +41,8 @@ class ChannelConfig(TypedMessage):
     token: str
     withdraw_delay: int
     salt: bytes
+    # The last answer of `channel_id`: for whom, and what. Everybody asks for one domain only.
+    _named: ClassVar[tuple[Domain, bytes] | None] = None
 
     def __post_init__(self) -> None:
         for name in ("payer", "receiver", "receiver_authorizer", "token"):
@@ -66,7 +68,11 @@ class ChannelConfig(TypedMessage):
 
     def channel_id(self, domain: Domain) -> bytes:
         """The channel's id in ``domain``: the full EIP-712 digest of this config, 32 bytes."""
-        return self.digest(domain)
+        named = self._named
+        if named is None or named[0] is not domain:
+            named = domain, self.digest(domain)
+            object.__setattr__(self, "_named", named)
+        return named[1]
 
     def as_tuple(self) -> ConfigTuple:
         """The fields in the order of the contract's struct, for an ABI call."""

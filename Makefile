@@ -67,10 +67,11 @@ fuzz-headers: .venv/with-dev ## The paywall against 1,000,000 payment headers
 	@FUZZ_HEADERS=1000000 .venv/bin/python -m pytest -rP tests/paywall/test_header_fuzz.py
 
 .PHONY: test-crash
-test-crash: .venv/with-dev ## Kill servers 800 times under load, fail their databases, compare the books
+test-crash: .venv/with-dev node_modules/.stamp ## Kill servers, queues and redeemers 1,400 times in all, and compare the books
 	@.venv/bin/python -m pytest tests/crash
 	@.venv/bin/python -m tests.crash
 	@REDEEMER_KILLS=200 .venv/bin/python -m pytest tests/redeemer/test_redeemer_kills.py
+	@.venv/bin/python -m tests.crash.queue_kills
 
 .PHONY: bad-batch
 bad-batch: .venv/with-tester ## One redemption with every kind of bad row, and its books

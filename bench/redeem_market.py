@@ -107,6 +107,7 @@ class Market:
             token=self.token.address,
             fees=FeePolicy(),
             holder="bench",
+            look_seconds=0,
         )
 
     def follower(self) -> Follower:

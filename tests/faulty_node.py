@@ -161,7 +161,7 @@ class FaultyNode:
         if place is not None:
             if params[place] in ("latest", "pending"):
                 params[place] = hex(seen)
-            elif int(params[place], 16) > seen:
+            elif isinstance(params[place], str) and int(params[place], 16) > seen:
                 if method == "eth_getBlockByNumber":
                     return _success(request, None)
                 return _failure(request, -32_000, "header not found")

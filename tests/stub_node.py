@@ -20,9 +20,13 @@ def stub_node(answer: Answer) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = answer(self.rfile.read(int(self.headers["Content-Length"])))
+            question = self.rfile.read(int(self.headers["Content-Length"]))
+            body = answer(question)
             if body is None:
                 return
+            # What `result` and `refusal` leave open.
+            number = json.dumps({"id": json.loads(question).get("id")})[1:-1].encode()
+            body = body.replace(b'"id": null', number, 1)
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -57,10 +61,10 @@ def method(body: bytes) -> str:
 
 
 def result(value: Any) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "id": 0, "result": value}).encode()
+    return json.dumps({"jsonrpc": "2.0", "id": None, "result": value}).encode()
 
 
 def refusal(data: str) -> bytes:
     """A contract's revert with ``data``, 0x and hex."""
     error = {"code": 3, "message": "execution reverted", "data": data}
-    return json.dumps({"jsonrpc": "2.0", "id": 0, "error": error}).encode()
+    return json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode()

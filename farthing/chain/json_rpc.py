@@ -9,6 +9,7 @@ import msgspec
 from web3 import Web3
 from web3.types import RPCEndpoint
 
+from farthing.chain.checked_node import AnswerUnusable
 from farthing.protocol.errors import FarthingError
 
 T = TypeVar("T")
@@ -27,21 +28,6 @@ class NodeRefused(FarthingError):
         self.message = message
         super().__init__(
             f"the node refused {method} ({message}): ask again later, or use another node."
-        )
-
-
-class AnswerUnusable(FarthingError):
-    """The node's answer is not what was asked for: cut, of another question, or of another fork.
-
-    Attributes:
-        method: What it was asked for.
-    """
-
-    def __init__(self, method: str, reason: str) -> None:
-        self.method = method
-        super().__init__(
-            f"the node's answer to {method} cannot be used ({reason}): "
-            "it is asked again, and if that goes on, use another node."
         )
 
 

@@ -8,7 +8,8 @@ from itertools import islice
 from web3 import Web3
 
 from farthing.chain.artifacts import artifact
-from farthing.chain.json_rpc import AnswerUnusable, NodeRefused, ask, from_hex
+from farthing.chain.checked_node import AnswerUnusable
+from farthing.chain.json_rpc import NodeRefused, ask, from_hex
 from farthing.chain.settlement import Snapshot
 from farthing.protocol.keccak import keccak
 

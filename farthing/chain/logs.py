@@ -8,7 +8,8 @@ from eth_utils.abi import event_abi_to_log_topic
 from msgspec import Struct
 
 from farthing.chain.artifacts import artifact
-from farthing.chain.json_rpc import AnswerUnusable, from_hex, number
+from farthing.chain.checked_node import AnswerUnusable
+from farthing.chain.json_rpc import from_hex, number
 from farthing.protocol import ChannelConfig
 
 # Bytes of a channel's id that every event of it has. A redemption's has no more.
@@ -61,6 +62,11 @@ class Log(Struct, frozen=True):
     block_hash: str
     index: int
     transaction: str
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Names the event, on every fork another."""
+        return self.block_hash, self.index
 
 
 @cache

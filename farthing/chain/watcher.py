@@ -21,8 +21,9 @@ from itertools import pairwise
 
 from msgspec import Struct, field
 
+from farthing.chain.checked_node import AnswerUnusable
 from farthing.chain.connection import NodeUnreachable, WrongChain
-from farthing.chain.json_rpc import AnswerUnusable, NodeRefused, ask, look_up, number
+from farthing.chain.json_rpc import NodeRefused, ask, look_up, number
 from farthing.chain.lens import Lens
 from farthing.chain.logs import (
     Log,
@@ -43,6 +44,8 @@ RANGE_BLOCKS = 2_000
 MOST_EVENTS = 20_000
 # Ranges after which it does so too.
 MOST_RANGES = 50
+# So many ranges have to go well before more is asked for than went wrong.
+MORE_AFTER = 50
 # Nodes that leave out what is above their limit have a round one.
 ROUND = 1_000
 # Blocks above the cursor's that may come to be of another fork without anybody being told.
@@ -196,7 +199,7 @@ class Watcher:
         settlement: The contract.
         payees: Whose new channels are told of.
         confirmations: So many blocks on top of one make it final.
-        range_blocks: Blocks asked for at a time, at most.
+        range_blocks: Blocks asked for at a time, at most; ``most_ranges``: so many times a reading.
         start_block: Where to begin with no cursor; without it, where the chain is now.
         clock: Unix seconds.
     """
@@ -208,6 +211,7 @@ class Watcher:
         *,
         confirmations: int = CONFIRMATIONS,
         range_blocks: int = RANGE_BLOCKS,
+        most_ranges: int = MOST_RANGES,
         start_block: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -224,6 +228,8 @@ class Watcher:
         self._confirmations = confirmations
         self._most_blocks = range_blocks
         self._blocks = range_blocks
+        self._most_ranges = most_ranges
+        self._went_well = 0
         self._start_block = start_block
         self._clock = clock
         self._lens = Lens(self._w3, settlement.address, self._chain_id)
@@ -333,7 +339,9 @@ class Watcher:
         kept, new, root = self._ancestors(head, state, final)
         gone += state.window[len(kept) :]
         hashes = {block.number: block.hash for block in (root, *new)}
-        hashes |= {seen.block.number: seen.block.hash for seen in kept}
+        hashes |= {each.block.number: each.block.hash for each in kept}
+        if hashes.get(at.block, at.hash) != at.hash:
+            raise AnswerUnusable("eth_getBlockByHash", "it is of another fork")
         reached, settled = self._settled(at.block + 1, final)
         point = Point(reached, hashes.get(reached) or self._hash(reached))
         hashes[reached] = point.hash
@@ -342,10 +350,12 @@ class Watcher:
             raise AnswerUnusable("eth_getLogs", "it is of another fork")
         seen = tuple(Seen(block, tuple(self._logs_of(block))) for block in new)
 
-        known = {(log.block_hash, log.index) for each in kept for log in each.logs}
-        news = [log for log in settled if (log.block_hash, log.index) not in known]
+        # What was seen in the window is no news when it becomes final.
+        known = {log.key for each in (*gone, *kept) for log in each.logs}
+        still = {log.key for log in settled}
+        news = [log for log in settled if log.key not in known]
         news += [log for each in seen for log in each.logs]
-        undone = [log for each in gone for log in each.logs]
+        undone = [log for each in gone for log in each.logs if log.key not in still]
         cursor = state.cursor if point == at else state.cursor.moved(point)
         window = tuple(each for each in (*kept, *seen) if each.block.number > reached)
         return Update(
@@ -363,13 +373,20 @@ class Watcher:
     def _settled(self, first: int, last: int) -> tuple[int, list[Log]]:
         """Events of final blocks, and the block up to which all of them are there."""
         logs: list[Log] = []
-        for _ in range(MOST_RANGES):
-            if first > last or len(logs) >= MOST_EVENTS:
+        reached = first - 1
+        for _ in range(self._most_ranges):
+            if reached == last or len(logs) >= MOST_EVENTS:
                 break
-            end, found = self._range(first, last)
+            try:
+                end, found = self._range(reached + 1, last)
+            except FarthingError:
+                if reached < first:
+                    raise
+                # What is there is good; the next reading begins with what failed.
+                break
             logs += found
-            first = end + 1
-        return first - 1, logs
+            reached = end
+        return reached, logs
 
     def _range(self, first: int, last: int) -> tuple[int, list[Log]]:
         """Events from ``first`` on, as far as the node gives them at once, at most to ``last``."""
@@ -381,22 +398,28 @@ class Watcher:
                 if end == first:
                     raise
             except (NodeUnreachable, AnswerUnusable):
-                # Perhaps it was too much; whether it was is seen the next time.
-                self._blocks = max(1, (end - first + 1) // 2)
+                # Perhaps it was too much. The next reading tells.
+                self._ask_for_less(end - first + 1)
                 raise
             else:
                 if end == first or not raw or len(raw) % ROUND:
                     break
-            self._blocks = (end - first + 1) // 2
+            self._ask_for_less(end - first + 1)
         logs = [read_log(log) for log in raw]
         if any(not first <= log.block <= end for log in logs):
             raise AnswerUnusable("eth_getLogs", "it is of other blocks")
-        self._blocks = min(self._most_blocks, self._blocks + self._blocks // 8 + 1)
+        self._went_well += 1
+        if self._went_well % MORE_AFTER == 0:
+            self._blocks = min(self._most_blocks, 2 * self._blocks)
         return end, logs
+
+    def _ask_for_less(self, blocks: int) -> None:
+        self._blocks = max(1, blocks // 2)
+        self._went_well = 0
 
     def _logs_of(self, block: Block) -> list[Log]:
         logs = [read_log(log) for log in self._logs({"blockHash": block.hash})]
-        if any(log.block_hash != block.hash for log in logs):
+        if any((log.block, log.block_hash) != (block.number, block.hash) for log in logs):
             raise AnswerUnusable("eth_getLogs", "it is of another block")
         return logs
 

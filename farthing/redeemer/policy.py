@@ -220,7 +220,7 @@ def choose(
         claimed = max(mirror.total_claimed, sent)
         value = min(state.charged, mirror.balance) - claimed
         if value <= 0:
-            reason = Reason.ON_ITS_WAY if sent >= state.charged else Reason.EMPTY
+            reason = Reason.ON_ITS_WAY if sent > mirror.total_claimed else Reason.EMPTY
             choice.leave(reason, state.charged - mirror.total_claimed)
             continue
         fault = unfit(channel)

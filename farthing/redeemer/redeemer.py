@@ -9,72 +9,40 @@ from __future__ import annotations
 
 import gc
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from farthing.chain.checked_node import Call, CheckedNode, Head, WouldFail
 from farthing.chain.fees import FeePolicy
-from farthing.chain.journal import FAILED, FINAL, LIVE, MINED, REFUSED
+from farthing.chain.journal import MINED
 from farthing.chain.lens import Lens
 from farthing.chain.queue import TransactionQueue
 from farthing.chain.reverts import ContractReverted
-from farthing.chain.sender import IN_FLIGHT, Transaction
-from farthing.chain.settlement import Channel as Books
-from farthing.chain.settlement import NothingRedeemed, Settlement, Snapshot
-from farthing.chain.wallets import is_contract
-from farthing.ledger import Channel, Ledger, Mirror, QueuedTransaction
-from farthing.protocol import Reason as RowReason
-from farthing.protocol import VoucherClaim
-from farthing.protocol.keccak import keccak
+from farthing.chain.sender import IN_FLIGHT
+from farthing.chain.settlement import Settlement
+from farthing.ledger import Channel, Ledger
 from farthing.protocol.signatures import Signer
-from farthing.redeemer.batches import claim_transaction, redeem_transaction
-from farthing.redeemer.gas import SETTLE_GAS, predict
+from farthing.redeemer.booking import Booked, Bookkeeper
+from farthing.redeemer.desk import Desk
 from farthing.redeemer.money import GasPrice, pays
-from farthing.redeemer.plan import CLAIM, REDEEM, SETTLE, Plan, Planned, Settle, Way, make_plan
+from farthing.redeemer.orders import Orders
+from farthing.redeemer.plan import CLAIM, SETTLE, Plan, Settle, Way, make_plan
 from farthing.redeemer.policy import ALL, Moment, Policy, Reason, choose
 
 LEASE = "redeemer"
 # For how long nobody else redeems after a process died in the middle.
 LEASE_SECONDS = 60
+LOOK_SECONDS = 15.0
 # Transactions on their way at most. What is urgent later waits behind no more than that.
 OUTSTANDING = 2 * IN_FLIGHT
 # A transaction may take this part of a block at most, so that it finds room in one.
 BLOCK_PART = 4
-KINDS = (REDEEM, CLAIM, SETTLE)
 
 # Texts in the ledger.
 _RUN = "redeemer run"
 _ASKED = "redeemer asked"
-_BOOKED = "redeemer booked"
 _OPEN, _DONE = "open", "done"
-
-
-@dataclass(frozen=True)
-class Booked:
-    """What came of a transaction, by the chain.
-
-    Attributes:
-        kind: `REDEEM`, `CLAIM` or `SETTLE`.
-        channels: How many it was to claim for.
-        amount: What its channels' totals rose by, or what it settled.
-        paid: What of it the token says that it moved to the receiver.
-        credited: What of it a token refused to pay out; it is settled later.
-        fee: What it cost, in wei.
-        skipped: How many rows brought nothing, by the contract's reason.
-        problem: What a person should look at, in one sentence; empty when all is well.
-    """
-
-    transaction_id: int
-    kind: str
-    channels: int
-    amount: int = 0
-    paid: int = 0
-    credited: int = 0
-    fee: int = 0
-    skipped: Mapping[RowReason, int] = field(default_factory=dict)
-    problem: str = ""
 
 
 @dataclass
@@ -112,6 +80,8 @@ class Redeemer:
         holder: Names this redeemer among all of the ledger; no two at a time have one name.
         clock: Unix seconds.
         show: Writes an amount, for sentences.
+        look_seconds: All channels are looked through so often at most while there is no run and
+            no payer withdraws what it owes: with very many it takes seconds.
     """
 
     def __init__(
@@ -128,22 +98,23 @@ class Redeemer:
         holder: str,
         clock: Callable[[], float] = time.time,
         show: Callable[[int], str] = str,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self.policy = policy
+        self._look_seconds = look_seconds
+        # The latest plan, and when it was made by the clock that only goes forward.
+        self._latest: Plan | None = None
+        self._planned_at = 0.0
+        node = CheckedNode(settlement.w3)
+        lens = Lens(settlement.w3, settlement.address, settlement.domain.chain_id)
+        self._desk = Desk(ledger, settlement, queue, authorizer, node, lens, show)
+        self._books = Bookkeeper(self._desk)
         self._ledger = ledger
-        self._settlement = settlement
-        self._queue = queue
-        self._authorizer = authorizer
         self._receiver = receiver
         self._token = token
         self._fees = fees
         self._lease = (LEASE, holder)
         self._clock = clock
-        self._show = show
-        self._node = CheckedNode(settlement.w3)
-        self._lens = Lens(settlement.w3, settlement.address, settlement.domain.chain_id)
-        # What was booked since the start, of what comes after the text in the ledger.
-        self._booked: set[int] = set()
 
     # ------------------------------------------------------------ what others call
 
@@ -156,7 +127,7 @@ class Redeemer:
         Raises:
             FarthingError: The ledger or the node cannot be asked.
         """
-        return self._plan(self._node.head(), now or self._is_asked())
+        return self._plan(self._desk.node.head(), now or self._is_asked())
 
     def ask(self) -> None:
         """Has whichever redeemer of this ledger steps next redeem everything that brings more than
@@ -178,21 +149,24 @@ class Redeemer:
         if not self._ledger.take_lease(self._lease, LEASE_SECONDS):
             return Step("Waits: another redeemer of this ledger is at work.")
         try:
-            booked = self._book()
-            head = self._node.head()
-            asked = self._is_asked()
-            step = Step("", booked=booked)
-            step.problems = [each.problem for each in booked if each.problem]
-            step.plan = self._plan(head, asked)
-            step.why = step.plan.why
-            self._submit(step, step.plan, head, asked)
+            self._desk.node.check_chain()
+            step = Step("", booked=self._books.book())
+            step.problems = [each.problem for each in step.booked if each.problem]
+            if step.booked or self._latest is None or not self._is_quiet(self._latest):
+                head = self._desk.node.head()
+                asked = self._is_asked()
+                self._latest = self._plan(head, asked)
+                self._planned_at = time.monotonic()
+                self._submit(step, self._latest, head, asked)
+            step.plan, step.why = self._latest, self._latest.why
+            self._books.told()
             return step
         finally:
             self._ledger.give_lease(self._lease)
 
     def is_idle(self) -> bool:
         """Whether nothing that was ordered is on its way, or still to be booked."""
-        return not self._live() and not self._to_book()
+        return not self._books.live() and not self._books.to_book()
 
     # ------------------------------------------------------------ planning
 
@@ -200,8 +174,7 @@ class Redeemer:
         gas = GasPrice(head.base_fee + self._tip(), self.policy.coin_price)
         last_run, is_open = self._run()
         moment = Moment(
-            # Deadlines are the chain's; a node that is late must not make them look far.
-            now=max(int(self._clock()), head.time),
+            now=self._now(head),
             gas=gas,
             last_run=last_run,
             run_is_open=is_open,
@@ -216,17 +189,21 @@ class Redeemer:
                 in_flight=self._ledger.in_flight(),
                 unfit=self._unfit,
                 row_gas=way.row_gas,
-                show=self._show,
+                show=self._desk.show,
             )
-            plan = make_plan(choice, self.policy, gas, way, show=self._show)
+            plan = make_plan(choice, self.policy, gas, way, show=self._desk.show)
         self._plan_settles(plan, asked)
         return plan
 
+    def _now(self, head: Head) -> int:
+        # Deadlines are the chain's; a node that is late must not make them look far.
+        return max(int(self._clock()), head.time)
+
     def _way(self, head: Head) -> Way:
-        terms = (self._receiver, self._authorizer.address)
+        terms = (self._receiver, self._desk.authorizer.address)
         return Way(
-            has_redeem=self._settlement.has_redeem,
-            relayed=self._queue.address not in terms,
+            has_redeem=self._desk.settlement.has_redeem,
+            relayed=self._desk.queue.address not in terms,
             gas_target=head.gas_limit // BLOCK_PART,
         )
 
@@ -234,319 +211,105 @@ class Redeemer:
         config = channel.config
         if config.token != self._token:
             return Reason.OTHER_TOKEN
-        if config.receiver_authorizer != self._authorizer.address:
+        if config.receiver_authorizer != self._desk.authorizer.address:
             return Reason.OTHER_KEY
         return None
 
     def _tip(self) -> int:
-        suggested = self._node.tip()
+        suggested = self._desk.node.tip()
         return self._fees.tip if suggested is None else min(suggested, self._fees.tip)
 
     def _plan_settles(self, plan: Plan, asked: bool) -> None:
-        """Adds the payout of what is claimed and not paid, once nothing more is being claimed."""
-        account = self._settlement.receiver_account(self._receiver, self._token)
-        owed = account.total_claimed - account.total_settled
-        if owed <= 0:
-            return
-        said = f"{self._show(owed)} claimed before for {self._receiver}"
+        """Adds payouts of what is claimed and not paid, once nothing more is being claimed."""
         # One key's transactions go in their order: what is in a block stays before this one.
-        unseen = [each.kind for each in self._live() if each.state != MINED]
-        if CLAIM in unseen or SETTLE in unseen or CLAIM in (each.kind for each in plan.batches):
-            plan.notes.append(f"{said} is paid out after the claims that are on their way")
-            return
-        transaction = self._settlement.plan_settle(self._receiver, self._token)
+        unseen = {each.kind for each in self._books.live() if each.state != MINED}
+        planned = {each.kind for each in plan.batches}
+        waits = bool({CLAIM, SETTLE} & (unseen | planned))
+        for receiver in sorted({self._receiver, *self._books.receivers()}):
+            account = self._desk.settlement.receiver_account(receiver, self._token)
+            owed = account.total_claimed - account.total_settled
+            if owed <= 0:
+                continue
+            said = f"{self._desk.show(owed)} claimed before for {receiver}"
+            if waits:
+                plan.notes.append(f"{said} is paid out after the claims that are on their way")
+                continue
+            self._plan_settle(plan, receiver, owed, account.total_claimed, said, asked)
+        if plan.settles and not plan.batches:
+            owed = sum(each.value for each in plan.settles)
+            plan.why = f"Settles {self._desk.show(owed)} that was claimed before."
+
+    def _plan_settle(
+        self, plan: Plan, receiver: str, owed: int, claimed: int, said: str, asked: bool
+    ) -> None:
+        settlement = self._desk.settlement
+        data = settlement.plan_settle(receiver, self._token).data
         try:
-            gas = self._node.estimate(self._call(transaction))
+            gas = self._desk.node.estimate(Call(self._desk.queue.address, settlement.address, data))
         except (ContractReverted, WouldFail) as error:
             plan.notes.append(f"{said} waits, for the token does not pay it out: {error}")
             return
         cost = plan.gas.cost(gas)
-        if not pays(owed, cost, ALL if asked else self.policy.share):
-            plan.notes.append(f"{said} waits, for paying it out costs {self._show(cost)}")
-            return
-        settle = Settle(self._receiver, self._token, owed, account.total_claimed, gas, cost)
-        plan.settles.append(settle)
-        if not plan.batches:
-            plan.why = f"Settles {said}."
+        if pays(owed, cost, ALL if asked else self.policy.share):
+            plan.settles.append(Settle(receiver, self._token, owed, claimed, gas, cost))
+        else:
+            plan.notes.append(f"{said} waits, for paying it out costs {self._desk.show(cost)}")
 
     # ------------------------------------------------------------ ordering
 
     def _submit(self, step: Step, plan: Plan, head: Head, asked: bool) -> None:
-        room = OUTSTANDING - len(self._live())
+        room = OUTSTANDING - len(self._books.live())
         goes_on = len(plan.batches) > room
         if plan.is_run or asked:
             # Before anything is ordered: a run that is cut off goes on.
-            self._remember_run(goes_on=True)
-        in_flight = self._ledger.in_flight()
+            self._remember_run(head, goes_on=True)
+        orders = Orders(self._desk, head, plan.gas)
+        step.submitted, problems = orders.submitted, orders.problems
         for planned in plan.batches[: max(room, 0)]:
-            self._order(step, planned, in_flight, head, plan.gas)
+            # Also so that nobody else begins while this one is at it for long.
+            if not self._ledger.take_lease(self._lease, LEASE_SECONDS):
+                problems.append("another redeemer took over in the middle of a step.")
+                goes_on = True
+                break
+            orders.redeem(planned)
         for settle in plan.settles:
-            transaction = self._settlement.plan_settle(settle.receiver, settle.token)
-            named = (settle.receiver + settle.token).encode()
-            subject = keccak(named + settle.total_claimed.to_bytes(16, "big"))
-            gas = replace(transaction, gas=settle.gas)
-            step.submitted.append(self._queue.submit(SETTLE, self._fresh(SETTLE, subject), gas))
+            orders.settle(settle)
+        step.problems += problems
         if (plan.is_run or asked) and not goes_on:
-            self._remember_run(goes_on=False)
+            self._remember_run(head, goes_on=False)
             if asked:
                 self._ledger.remember(_ASKED, "")
 
-    def _order(
-        self,
-        step: Step,
-        planned: Planned,
-        in_flight: Mapping[bytes, int],
-        head: Head,
-        gas: GasPrice,
-    ) -> None:
-        """Looks at a batch's channels on the chain, and orders what still brings something."""
-        # Also so that nobody else begins while this one is at it for long.
-        if not self._ledger.take_lease(self._lease, LEASE_SECONDS):
-            step.problems.append("another redeemer took over in the middle of a step")
-            return
-        ids = planned.batch.channel_ids
-        found = self._lens.read(ids, head.number, "0x" + head.hash.hex())
-        books = {
-            channel_id: Books(each.balance, max(each.total_claimed, in_flight.get(channel_id, 0)))
-            for channel_id, each in zip(ids, found, strict=True)
-        }
-        if planned.kind == REDEEM:
-            self._order_redeem(step, planned, books, gas)
-        else:
-            self._order_claim(step, planned, books, gas)
-
-    def _order_redeem(
-        self, step: Step, planned: Planned, books: Mapping[bytes, Books], gas: GasPrice
-    ) -> None:
-        settlement, batch = self._settlement, planned.batch
-        codes: dict[str, bool] = {}
-
-        def has_code(address: str) -> bool:
-            if address not in codes:
-                codes[address] = is_contract(settlement.w3, address)
-            return codes[address]
-
-        # The ledger took no voucher but by the contract's own rules: none is recovered again.
-        domain = settlement.domain
-        outcomes = predict(batch, domain, books, is_contract=has_code, verified=True).outcomes
-        good = [each.index for each in outcomes if each.reason is RowReason.REDEEMED]
-        wallets = [each.index for each in outcomes if each.reason is RowReason.CONTRACT_PAYER]
-        if wallets:
-            self._order_claim(step, replace(planned, batch=batch.only(wallets)), books, gas)
-        if not good:
-            return
-        batch = batch.only(good)
-        prediction = predict(batch, domain, books, is_contract=has_code, verified=True)
-        if not pays(prediction.amount, gas.cost(prediction.gas), planned.share):
-            return
-        transaction = redeem_transaction(settlement, batch, self._queue.address, self._authorizer)
-        try:
-            self._node.simulate(self._call(transaction))
-        except (ContractReverted, WouldFail) as error:
-            step.problems.append(
-                f"a redemption of {len(batch.claims)} channels would fail: {error}"
-            )
-            return
-        totals = [outcome.total for outcome in prediction.outcomes]
-        self._enqueue(step, REDEEM, transaction, batch.channel_ids, totals)
-
-    def _order_claim(
-        self, step: Step, planned: Planned, books: Mapping[bytes, Books], gas: GasPrice
-    ) -> None:
-        rows = []
-        value = 0
-        for channel_id, claim in zip(planned.batch.channel_ids, planned.batch.claims, strict=True):
-            found = books[channel_id]
-            # A claim above the balance is refused, with all that are beside it.
-            total = min(claim.total_claimed, found.balance)
-            if total > found.total_claimed:
-                rows.append((channel_id, replace(claim, total_claimed=total)))
-        rows = self._accepted(step, rows)
-        if not rows:
-            return
-        value = sum(claim.total_claimed - books[each].total_claimed for each, claim in rows)
-        claims = [claim for _, claim in rows]
-        transaction = claim_transaction(self._settlement, claims, self._authorizer)
-        used = self._node.estimate(self._call(transaction))
-        if pays(value, gas.cost(used + SETTLE_GAS), planned.share):
-            ids, totals = [each for each, _ in rows], [claim.total_claimed for claim in claims]
-            self._enqueue(step, CLAIM, replace(transaction, gas=used), ids, totals)
-
-    def _accepted(
-        self, step: Step, rows: Sequence[tuple[bytes, VoucherClaim]]
-    ) -> list[tuple[bytes, VoucherClaim]]:
-        """Those rows that the contract would claim, found by halves: one bad row refuses all."""
-        if not rows:
-            return []
-        claims = [claim for _, claim in rows]
-        transaction = self._settlement.plan_claim(claims)
-        call = Call(self._authorizer.address, self._settlement.address, transaction.data)
-        try:
-            self._node.simulate(call)
-            return list(rows)
-        except (ContractReverted, WouldFail) as error:
-            if len(rows) == 1:
-                step.problems.append(
-                    f"channel 0x{rows[0][0].hex()} cannot be claimed, and is left: {error}"
-                )
-                return []
-        half = len(rows) // 2
-        return self._accepted(step, rows[:half]) + self._accepted(step, rows[half:])
-
-    def _enqueue(
-        self,
-        step: Step,
-        kind: str,
-        transaction: Transaction,
-        ids: Sequence[bytes],
-        totals: Sequence[int],
-    ) -> None:
-        rows = list(zip(ids, totals, strict=True))
-        named = keccak(b"".join(each + total.to_bytes(16, "big") for each, total in rows))
-        subject = self._fresh(kind, named)
-        step.submitted.append(self._queue.submit(kind, subject, transaction, rows))
-
-    def _fresh(self, kind: str, subject: bytes) -> bytes:
-        """The subject, or one made of it when a transaction of that subject is through: the same
-        rows can be due again, for example after a top-up."""
-        while (known := self._ledger.find_transaction(kind, subject)) is not None:
-            if known.state != FINAL:
-                break
-            subject = keccak(subject + known.id.to_bytes(8, "big"))
-        return subject
-
-    def _call(self, transaction: Transaction) -> Call:
-        address = self._settlement.address
-        return Call(self._queue.address, address, transaction.data, transaction.gas)
-
-    # ------------------------------------------------------------ booking
-
-    def _book(self) -> list[Booked]:
-        """Looks on the chain what became of the transactions that are through."""
-        booked = []
-        for each in self._to_book():
-            found = self._look(each)
-            if found is not None:
-                booked.append(found)
-                self._booked.add(each.id)
-        open_ids = [each.id for each in (*self._live(), *self._to_book())]
-        done = min(open_ids) - 1 if open_ids else max(self._booked, default=0)
-        if done > int(self._ledger.recall(_BOOKED) or 0):
-            self._ledger.remember(_BOOKED, str(done))
-        return booked
-
-    def _look(self, through: QueuedTransaction) -> Booked | None:
-        """What became of a transaction; None when the node does not know yet."""
-        rows = {row.channel_id: row.total for row in self._ledger.rows(through.id)}
-        this = Booked(through.id, through.kind, len(rows), fee=through.fee)
-        name = f"transaction {through.id}, a {through.kind},"
-        if through.state in (FAILED, REFUSED):
-            what = "failed" if through.state == FAILED else "was not sent"
-            return replace(
-                this, problem=f"{name} {what}, its rows are redeemed again: {through.reason}"
-            )
-        receipt = self._queue.receipt(through.id)
-        if receipt is None or bytes(receipt["blockHash"]) != through.block_hash:
-            return None
-        if through.kind == SETTLE:
-            settled = self._settlement.settled(receipt)
-            problem = "" if settled.amount else f"{name} settled nothing"
-            if settled.moved != settled.amount:
-                problem = _not_moved(name, settled.amount, settled.moved, self._show)
-            return replace(this, amount=settled.amount, paid=settled.moved, problem=problem)
-        if not self._mirror(rows, through):
-            return None
-        if through.kind == CLAIM:
-            claimed = self._settlement.claimed(receipt)
-            problem = "" if claimed else f"{name} succeeded and claimed nothing"
-            return replace(this, amount=claimed, problem=problem)
-        try:
-            redeemed = self._settlement.redeemed(receipt)
-        except NothingRedeemed as error:
-            return replace(this, problem=f"{name} succeeded and redeemed nothing: {error}")
-        due = redeemed.amount - redeemed.credited
-        skipped = Counter(each.reason for each in redeemed.outcomes)
-        del skipped[RowReason.REDEEMED]
-        problem = ""
-        if redeemed.moved != due:
-            problem = _not_moved(name, due, redeemed.moved, self._show)
-        elif bad := {each: n for each, n in skipped.items() if each is not RowReason.STALE}:
-            said = ", ".join(f"{n} {each.sentence()}" for each, n in bad.items())
-            problem = f"{name} skipped rows: {said}"
-        return replace(
-            this,
-            amount=redeemed.amount,
-            paid=redeemed.moved,
-            credited=redeemed.credited,
-            skipped=skipped,
-            problem=problem,
-        )
-
-    def _mirror(self, rows: Mapping[bytes, int], through: QueuedTransaction) -> bool:
-        """Writes down what the chain says of a transaction's channels; False when the node is
-        behind its block."""
-        asked_at = time.time_ns() // 1_000_000
-        head = self._node.head()
-        if head.number < through.block:
-            return False
-        found = self._lens.read(rows, head.number, "0x" + head.hash.hex())
-        seen = []
-        for channel_id, snapshot in zip(rows, found, strict=True):
-            channel = self._ledger.channel(channel_id)
-            if channel is not None:
-                seen.append((channel_id, channel.config, _mirror(snapshot, asked_at)))
-        self._ledger.mirror_many(seen)
-        return True
-
-    # ------------------------------------------------------------ the ledger's texts and lists
+    # ------------------------------------------------------------ the ledger's texts
 
     def _is_asked(self) -> bool:
         return bool(self._ledger.recall(_ASKED))
+
+    def _is_quiet(self, latest: Plan) -> bool:
+        """Whether the latest plan will do: it is young, and nothing has come up that waits for no
+        run."""
+        if time.monotonic() - self._planned_at >= self._look_seconds:
+            return False
+        if latest.batches or latest.settles or self._is_asked() or self._run()[1]:
+            return False
+        after = b""
+        while page := self._ledger.channels(withdrawing=True, after=after):
+            for channel in page:
+                if channel.state.charged > channel.state.mirror.total_claimed:
+                    return False
+            after = page[-1].channel_id
+        return True
 
     def _run(self) -> tuple[int, bool]:
         """When the last run began, and whether it goes on."""
         began, _, state = (self._ledger.recall(_RUN) or f"0 {_DONE}").partition(" ")
         return int(began), state == _OPEN
 
-    def _remember_run(self, *, goes_on: bool) -> None:
+    def _remember_run(self, head: Head, *, goes_on: bool) -> None:
         began, is_open = self._run()
         if not is_open and goes_on:
-            began = int(self._clock())
+            began = self._now(head)
         self._ledger.remember(_RUN, f"{began} {_OPEN if goes_on else _DONE}")
-
-    def _live(self) -> list[QueuedTransaction]:
-        return [each for each in self._listed(LIVE) if each.kind in KINDS]
-
-    def _to_book(self) -> list[QueuedTransaction]:
-        after = int(self._ledger.recall(_BOOKED) or 0)
-        return [
-            each
-            for each in self._listed((FINAL, FAILED, REFUSED), after)
-            if each.kind in KINDS and each.id not in self._booked
-        ]
-
-    def _listed(self, states: Sequence[str], after: int = 0) -> Iterator[QueuedTransaction]:
-        while page := self._ledger.transactions(states=states, after=after):
-            yield from page
-            after = page[-1].id
-
-
-def _mirror(found: Snapshot, asked_at: int) -> Mirror:
-    return Mirror(
-        found.balance,
-        found.total_claimed,
-        found.withdraw_amount,
-        found.withdraw_requested_at,
-        found.refund_nonce,
-        asked_at,
-    )
-
-
-def _not_moved(name: str, due: int, moved: int, show: Callable[[int], str]) -> str:
-    return (
-        f"{name} paid {show(due)} by the contract and {show(moved)} by the token: look at the "
-        "token before you take more of it"
-    )
 
 
 @contextmanager

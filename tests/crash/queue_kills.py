@@ -158,6 +158,10 @@ def _kill(job: Job, weather: Weather) -> None:
 def _node() -> Iterator[tuple[World, str]]:
     with anvil() as url:
         world = World.build(connect(url), ANVIL_KEYS[0])
+        # Coins for as many transactions as there may be.
+        world.w3.provider.make_request(
+            RPCEndpoint("anvil_setBalance"), [PAYER.address, hex(10**21)]
+        )
         world.w3.provider.make_request(RPCEndpoint("evm_setAutomine"), [False])
         for _ in range(2 * CONFIRMATIONS):
             world.w3.provider.make_request(RPCEndpoint("evm_mine"), [])

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
@@ -30,14 +29,20 @@ FREE = Policy(coin_price=0, interval=1, max_cost_percent=Decimal(50))
 
 @dataclass
 class Shop:
-    """A publisher at work. Steps are made by hand, and blocks are mined by hand."""
+    """A publisher at work. Steps are made by hand, and blocks are mined by hand.
+
+    Attributes:
+        age: Seconds ago that its charges were made.
+    """
 
     world: World
-    ledger_path: Path
+    url: str
     policy: Policy = FREE
     account: LocalAccount = AUTHORIZER
     fees: FeePolicy = field(default_factory=FeePolicy)
     holder: str = "first"
+    look_seconds: float = 0
+    age: int = 10
     settlement: Settlement = field(init=False)
     ledger: Ledger = field(init=False)
     queue: TransactionQueue = field(init=False)
@@ -45,11 +50,11 @@ class Shop:
 
     def __post_init__(self) -> None:
         self.settlement = self.world.settlement
-        self.ledger = open_ledger(str(self.ledger_path))
+        self.ledger = open_ledger(self.url)
         self.queue = TransactionQueue(
             self.world.w3,
             self.account,
-            open_ledger(str(self.ledger_path)),
+            open_ledger(self.url),
             confirmations=CONFIRMATIONS,
             fees=self.fees,
             holder=self.holder,
@@ -64,6 +69,7 @@ class Shop:
             token=self.world.token.address,
             fees=self.fees,
             holder=self.holder,
+            look_seconds=self.look_seconds,
         )
 
     def beside(self, **changes: Any) -> Shop:
@@ -112,7 +118,7 @@ class Shop:
             signature=sign(signer, Voucher(channel_id, ceiling), domain) + more,
             route="GET /",
             request_id=f"{channel_id.hex()[:20]}-{state.charges}",
-            time=int(time.time()) - 10,
+            time=int(time.time()) - self.age,
             answer=None,
         )
         assert self.ledger.commit([charge]) == [True]

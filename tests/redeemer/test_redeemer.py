@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from eth_utils.crypto import keccak
 
+from farthing.chain.connection import NodeUnreachable
 from farthing.chain.settlement import ReceiverAccount, Settlement
 from farthing.protocol import ZERO_ADDRESS
 from farthing.protocol import Reason as RowReason
-from farthing.redeemer import Reason
+from farthing.redeemer import Plan, Reason
+from farthing.redeemer import redeemer as redeemer_module
+from farthing.redeemer.orders import Orders
 from tests.conftest import rpc
 from tests.escrow_world import RECEIVER, STRANGER, World, party
 from tests.redeemer.shop import DEPOSIT, FREE, Shop, replaced_code
@@ -27,7 +30,7 @@ WALLET = bytes.fromhex("631626ba7e60e01b5f5260205ff3")
 
 @pytest.fixture
 def shop(node_world: World, tmp_path: Path) -> Shop:
-    return Shop(node_world, tmp_path / "ledger.db")
+    return Shop(node_world, str(tmp_path / "ledger.db"))
 
 
 def official(shop: Shop) -> Shop:
@@ -102,12 +105,31 @@ def test_step__waits_and_says_until_when(shop: Shop) -> None:
 
 
 def test_step__a_run_begins_no_other_before_the_interval_is_over(shop: Shop) -> None:
-    shop.redeemer.policy = replace(FREE, interval=86_400)
+    shop = shop.beside(policy=replace(FREE, interval=86_400), age=100_000)
     shop.open(10)
-    shop.step(now=True)
+    assert len(shop.step().submitted) == 1
     shop.open(20)
     step = shop.step()
     assert (step.submitted, step.why.startswith("Waits until ")) == ([], True)
+
+
+def test_step__a_run_that_had_no_room_goes_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redeemer_module, "OUTSTANDING", 1)
+    shop = shop.beside(policy=replace(FREE, interval=86_400), age=100_000)
+    configs = [shop.open(10 + n, withdraw_delay=900 + n)[0] for n in range(3)]
+    assert len(shop.step().submitted) == 1
+    assert shop.claimed(*configs) == [0, 0, 12]
+    # Nor has it now, for what is in a block is not through.
+    assert shop.redeemer.step().submitted == []
+    step = shop.finish()
+    assert len(step.submitted) == 1
+    assert " goes on." in step.why
+    shop.send()
+    shop.finish()
+    shop.send()
+    assert shop.claimed(*configs) == [10, 11, 12]
+    shop.open(20)
+    assert shop.finish().submitted == []
 
 
 def test_step__what_one_asks_another_does(shop: Shop) -> None:
@@ -127,6 +149,51 @@ def test_plan__changes_nothing(shop: Shop) -> None:
         "it was asked for", shop.redeemer.plan().why.split(", for ")[1][:-1]
     )
     assert any(line.startswith("Redeems  10 of 1 channels in 1") for line in plan.lines(str))
+
+
+def test_step__with_a_ledger_in_postgresql(node_world: World, postgres_url: str) -> None:
+    shop = Shop(node_world, postgres_url)
+    configs = shop.open(10, 20)
+    assert len(shop.step().submitted) == 1
+    assert shop.claimed(*configs) == [10, 20]
+    assert [each.paid for each in shop.finish().booked] == [30]
+    assert list(shop.ledger.redeemable()) == []
+
+
+def test_step__looks_through_all_channels_only_so_often(shop: Shop) -> None:
+    shop = shop.beside(look_seconds=3_600, policy=replace(FREE, interval=86_400))
+    payer = party("leaver")
+    config = shop.open_for(payer, 700)
+    first = shop.step()
+    (other,) = shop.open(10)
+    assert shop.step().plan is first.plan
+    # A withdrawal is seen at once, and so is somebody who asks.
+    shop.withdraw(payer, config, DEPOSIT)
+    assert len(shop.step().submitted) == 1
+    assert shop.claimed(config, other) == [700, 0]
+    assert len(shop.step(now=True).submitted) == 1
+    assert shop.claimed(config, other) == [700, 10]
+
+
+def test_step__what_was_booked_is_told_though_the_node_fails_then(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.open(10)
+    shop.step()
+    rpc(shop.world.w3, "anvil_mine", "0x10")
+    shop.queue.step()
+
+    def fail(policy: object, *values: object) -> Plan:
+        raise NodeUnreachable("http://nowhere", "it is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shop.redeemer, "_plan", fail)
+        with pytest.raises(NodeUnreachable):
+            shop.redeemer.step()
+    # Also by another process, after a crash.
+    assert [each.amount for each in shop.beside().redeemer.step().booked] == [10]
+    assert [each.amount for each in shop.redeemer.step().booked] == [10]
+    assert shop.redeemer.step().booked == []
 
 
 # ---------------------------------------------------------------- prices
@@ -202,7 +269,7 @@ def test_step__the_same_rows_once_more_after_a_top_up(shop: Shop) -> None:
     assert (booked.amount, booked.skipped) == (0, {RowReason.EMPTY: 1})
     assert booked.problem == (
         "transaction 1, a redeem, skipped rows: 1 empty: the channel is unknown, or nothing is "
-        "left in it"
+        "left in it."
     )
     assert [each.reason for each in shop.redeemer.plan(now=True).left] == [Reason.EMPTY]
     world = shop.world
@@ -228,7 +295,7 @@ def test_step__a_paused_token_is_credited_and_settled_later(shop: Shop) -> None:
         (note,) = step.plan.notes  # type: ignore[union-attr]
         assert note.startswith(f"30 claimed before for {RECEIVER.address} waits, for the token")
     step = shop.step()
-    assert step.why == f"Settles 30 claimed before for {RECEIVER.address}."
+    assert step.why == "Settles 30 that was claimed before."
     ((booked),) = shop.finish().booked
     assert (booked.kind, booked.amount, booked.paid, booked.problem) == ("settle", 30, 30, "")
     assert shop.received() == 30
@@ -249,7 +316,7 @@ def test_step__a_token_that_says_yes_and_moves_nothing(shop: Shop) -> None:
     assert (booked.amount, booked.paid) == (10, 0)
     assert booked.problem == (
         "transaction 1, a redeem, paid 10 by the contract and 0 by the token: look at the token "
-        "before you take more of it"
+        "before you take more of it."
     )
 
 
@@ -279,13 +346,34 @@ def test_step__the_official_contract_is_claimed_from_and_settled(shop: Shop) -> 
     step = shop.finish()
     ((booked),) = step.booked
     assert (booked.kind, booked.channels, booked.amount) == ("claim", 3, 60)
-    assert step.why == f"Settles 60 claimed before for {RECEIVER.address}."
+    assert step.why == "Settles 60 that was claimed before."
     shop.send()
     assert shop.received() == 60
     ((booked),) = shop.finish().booked
     assert (booked.kind, booked.amount, booked.paid) == ("settle", 60, 60)
     account = shop.settlement.receiver_account(RECEIVER.address, shop.world.token.address)
     assert account == ReceiverAccount(60, 60)
+
+
+def test_step__no_more_is_claimed_than_the_channel_holds(shop: Shop) -> None:
+    shop = official(shop)
+    config, other = shop.open(700, 10)
+    shop.settlement.refund(shop.world.sender(RECEIVER), config, DEPOSIT - 400)
+    assert shop.step().problems == []
+    assert shop.claimed(config, other) == [400, 10]
+
+
+def test_step__claims_for_an_earlier_payout_address_are_settled_too(shop: Shop) -> None:
+    shop = official(shop)
+    shop.open(10)
+    shop.open(20, receiver=STRANGER.address)
+    shop.step()
+    shop.finish()
+    shop.send()
+    # Another process knows it from the ledger.
+    shop = shop.beside()
+    shop.step()
+    assert (shop.received(), shop.world.token.balance_of(STRANGER.address)) == (10, 20)
 
 
 def test_step__one_bad_row_does_not_keep_the_others_from_being_claimed(shop: Shop) -> None:
@@ -332,6 +420,19 @@ def test_step__another_redeemer_has_the_lease(shop: Shop) -> None:
     shop.ledger.give_lease(("redeemer", "first"))
     assert len(other.redeemer.step().submitted) == 1
     assert shop.redeemer.step().submitted == []
+
+
+def test_orders__what_another_redeemer_ordered_meanwhile(shop: Shop) -> None:
+    """A redeemer that was so slow that it lost its lease orders nothing twice."""
+    shop.open(10, 20)
+    desk = shop.redeemer._desk
+    plan = shop.redeemer.plan(now=True)
+    assert shop.beside(holder="second").redeemer.step(now=True).submitted == [1]
+    orders = Orders(desk, desk.node.head(), plan.gas)
+    for planned in plan.batches:
+        orders.redeem(planned)
+    assert (orders.submitted, orders.problems) == ([], [])
+    assert len(shop.ledger.transactions()) == 1
 
 
 def test_step__what_was_refused_is_ordered_again(shop: Shop) -> None:

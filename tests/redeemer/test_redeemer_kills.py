@@ -38,8 +38,8 @@ def points(shop: Shop) -> dict[str, tuple[Any, str, bool]]:
     redeemer, queue = shop.redeemer, shop.queue
     return {
         "leased": (shop.ledger, "take_lease", False),
-        "books read": (redeemer._lens, "read", False),
-        "simulated": (redeemer._node, "simulate", False),
+        "books read": (redeemer._desk.lens, "read", False),
+        "simulated": (redeemer._desk.node, "simulate", False),
         "run or asking or booking remembered": (shop.ledger, "remember", False),
         "before the order": (queue._journal, "enqueue", True),
         "ordered": (queue._journal, "enqueue", False),
@@ -77,7 +77,7 @@ def opened(url: str, deployed: World, path: Path) -> Shop:
     """A shop with connections of its own."""
     w3 = connect(url)
     world = replace(deployed, w3=w3, settlement=Settlement(w3, deployed.settlement.address))
-    return Shop(world, path, policy=FREE)
+    return Shop(world, str(path), policy=FREE)
 
 
 def work(shop: Shop) -> list[Booked]:
@@ -116,7 +116,7 @@ def test_redeemer__killed_at_any_step_pays_every_row_once(
     node_world: World, node_url: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "ledger.db"
-    shop = Shop(node_world, path, policy=FREE)
+    shop = Shop(node_world, str(path), policy=FREE)
     configs: list[ChannelConfig] = shop.open(*[1] * CHANNELS)
     owed = CHANNELS
     chance = random.Random(7)
@@ -144,3 +144,43 @@ def test_redeemer__killed_at_any_step_pays_every_row_once(
     rows = [(row.channel_id, row.total) for each in sent for row in shop.ledger.rows(each.id)]
     assert len(rows) == len(set(rows))
     assert KILLS < 3 * POINTS or len(killed) == POINTS
+
+
+def rival(url: str, deployed: World, path: Path, holder: str, rounds: int) -> None:
+    """Redeems beside another, each with a queue of the same key."""
+    shop = opened(url, deployed, path).beside(holder=holder)
+    for _ in range(rounds):
+        shop.redeemer.step(now=True)
+        shop.queue.step()
+        rpc(shop.world.w3, "evm_mine")
+
+
+def test_redeemer__two_at_a_time_pay_every_row_once(
+    node_world: World, node_url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "ledger.db"
+    shop = Shop(node_world, str(path), policy=FREE)
+    configs = shop.open(*[1] * CHANNELS)
+    for owed in range(1, 6):
+        rivals = [
+            multiprocessing.get_context("fork").Process(
+                target=rival, args=(node_url, node_world, path, holder, 12)
+            )
+            for holder in ("left", "right")
+        ]
+        for each in rivals:
+            each.start()
+        for each in rivals:
+            each.join()
+            assert each.exitcode == 0
+        work(opened(node_url, node_world, path))
+        assert shop.received() == owed * CHANNELS
+        for number, config in enumerate(configs):
+            shop.charge(party(f"customer {number}"), config, 1)
+    sent = shop.ledger.transactions(limit=10_000)
+    assert [each.state for each in sent] == ["final"] * 5
+    for each in sent:
+        receipt = shop.queue.receipt(each.id)
+        assert receipt is not None
+        outcomes = shop.settlement.redeemed(receipt).outcomes
+        assert [outcome.reason for outcome in outcomes] == [RowReason.REDEEMED] * CHANNELS

@@ -203,21 +203,23 @@ def test_step__more_channels_than_are_looked_at_in_a_step(shop: Shop) -> None:
     assert [follower.step().written for _ in range(3)] == [0, 0, 1]
 
 
-def test_step__events_of_channels_with_nearly_one_id(shop: Shop) -> None:
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_step__events_of_channels_with_nearly_one_id(shop: Shop, is_ours: bool) -> None:
     """A redemption names the start of an id. The ledger's neighbours of it are not touched."""
-    follower = shop.follower()
-    catch_up(follower)
     channel_id = shop.deposit(PAYER)
-    follower.step()
+    start_block = shop.world.w3.eth.block_number if is_ours else None
+    shop.mine(CONFIRMATIONS)
+    follower = shop.follower(start_block=start_block)
+    catch_up(follower)
     start = int.from_bytes(channel_id[:ID_PREFIX], "big")
-    synced_at = int(shop.now * 1_000) + 10**9
     for near in (start - 1, start + 1):
         other = near.to_bytes(ID_PREFIX, "big") + channel_id[ID_PREFIX:]
-        config = shop.config(SECOND_PAYER)
-        shop.ledger.mirror(other, config, Mirror(1, 0, 0, 0, 0, synced_at))
+        shop.ledger.mirror(other, shop.config(SECOND_PAYER), Mirror(0, 0, 0, 0, 0, synced_at=1))
     shop.redeem(PAYER)
-    follower.step()
-    assert [mirror.total_claimed for mirror in shop.mirrors().values()] == [0, 10, 0]
+    assert follower.step().written == is_ours
+    assert [mirror.total_claimed for mirror in shop.mirrors().values()] == (
+        [0, 10, 0] if is_ours else [0, 0]
+    )
 
 
 # ------------------------------------------------------------ where it starts

@@ -57,7 +57,9 @@ class ChainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rpc: ``http://`` or ``https://`` address of a node.
         id: The chain it must be on.
         token: The token's address.
-        settlement: The escrow contract; x402's, where nothing else is said, as are the collectors.
+        settlement: The escrow contract. x402's own, if left out, as are the collectors.
+        erc3009_collector: The contract that pulls ERC-3009 deposits.
+        permit2_collector: The contract that pulls Permit2 deposits.
     """
 
     rpc: str

@@ -12,17 +12,16 @@ head, so that nothing is ever added up from events.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 from msgspec import Struct, field
 
 from farthing.chain.checked_node import AnswerUnusable
 from farthing.chain.connection import NodeUnreachable, WrongChain
+from farthing.chain.cursor import Cursor, Point
 from farthing.chain.json_rpc import NodeRefused, ask, look_up, number
 from farthing.chain.lens import Lens
 from farthing.chain.logs import (
@@ -39,7 +38,7 @@ from farthing.protocol.errors import FarthingError
 from farthing.protocol.values import non_zero_address
 
 # Blocks asked for at a time. Where a node wants fewer, fewer are asked for.
-RANGE_BLOCKS = 2_000
+RANGE_BLOCKS = 500
 # Events after which a reading ends and what it found is written down.
 MOST_EVENTS = 20_000
 # Ranges after which it does so too.
@@ -81,46 +80,6 @@ class Payee:
     def __post_init__(self) -> None:
         for name in ("receiver", "receiver_authorizer", "token"):
             non_zero_address(name, getattr(self, name))
-
-
-class Point(Struct, frozen=True, array_like=True):
-    """A block of one fork: its number, and its hash in hex."""
-
-    block: int
-    hash: str
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """How far the chain was read: all blocks up to ``at``, which was final then.
-
-    Attributes:
-        at: The last block that was read.
-        earlier: Blocks read before it, latest first and ever further apart, to find out how far
-            back a chain agrees that turns out to be another.
-    """
-
-    at: Point
-    earlier: tuple[Point, ...] = ()
-
-    def moved(self, to: Point) -> Cursor:
-        """The cursor at a later block."""
-        kept = [self.at]
-        for point, older in pairwise(self.earlier):
-            # It goes when its neighbours stay within twice the distance of each other.
-            if to.block - older.block > 2 * (to.block - kept[-1].block):
-                kept.append(point)
-        return Cursor(to, (*kept, *self.earlier[-1:]))
-
-    def to_text(self) -> str:
-        """The cursor, to be kept in a database."""
-        return json.dumps([[point.block, point.hash] for point in (self.at, *self.earlier)])
-
-    @classmethod
-    def from_text(cls, text: str) -> Cursor:
-        """Reads what `to_text` wrote."""
-        at, *earlier = (Point(block, hash_) for block, hash_ in json.loads(text))
-        return cls(at, tuple(earlier))
 
 
 class Block(Struct, frozen=True):

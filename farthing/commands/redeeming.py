@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from farthing.settings import COIN_DECIMALS, Settings
 
 # Seconds in which a transaction should be in a block.
 WAIT_SECONDS = 120
+# Seconds until a step is tried again that another redeemer is at.
+PAUSE = 0.5
 ENDS = {
     MINED: "is in block {block}",
     FINAL: "is in block {block}, for good",
@@ -53,13 +56,17 @@ def redeem_command(config: Path, now: bool, dry_run: bool, as_json: bool) -> Non
         if dry_run:
             plans.append(opened.redeemer.plan(now=now))
         # Once more as long as something was ordered: not all may have had room at a time.
-        is_over = dry_run
+        is_over, until = dry_run, time.monotonic() + WAIT_SECONDS
         while not is_over:
             step = opened.redeemer.step(now=now)
             problems += step.problems
             if step.plan is None:
-                problems.append(step.why)
-                break
+                # One that serves has the lease for a step, and gives it back.
+                if time.monotonic() >= until:
+                    problems.append(step.why)
+                    break
+                time.sleep(PAUSE)
+                continue
             plans.append(step.plan)
             sent += [opened.queue.wait(number, WAIT_SECONDS) for number in step.submitted]
             is_over = not step.submitted

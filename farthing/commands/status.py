@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -44,13 +46,21 @@ def status_command(config: Path, watch: bool, as_json: bool) -> None:
             click.echo(json.dumps(_as_json(*take())))
             return
         unit = unit_of(settings, ledger)
-        if not watch:
-            print_nicely(_page(settings, unit, *take()))
-            return
-        with Live(_page(settings, unit, *take()), screen=True) as live:
-            while True:
+        with suppress(KeyboardInterrupt), _screen(watch and sys.stdout.isatty()) as show:
+            show(_page(settings, unit, *take()))
+            while watch:
                 time.sleep(WATCH_SECONDS)
-                live.update(_page(settings, unit, *take()))
+                show(_page(settings, unit, *take()))
+
+
+@contextmanager
+def _screen(is_whole: bool) -> Iterator[Callable[[Group], None]]:
+    """Shows one page after another: on the whole screen, or below each other."""
+    if not is_whole:
+        yield print_nicely
+        return
+    with Live(screen=True) as live:
+        yield live.update
 
 
 def _taker(

@@ -6,12 +6,13 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 import msgspec
 
+from farthing.chain.journal import FINAL
 from farthing.chain.queue import TransactionQueue
 from farthing.chain.watcher import Payee, Watcher
 from farthing.ledger import Ledger
@@ -116,18 +117,23 @@ class WatcherPart:
         if not found or is_restored(self._ledger):
             # A restored ledger differs of course. What that comes to is told when it catches up.
             return
-        for each in found:
-            log.error("%s", each)
-        known = read_differences(self._ledger)
-        kept = list(dict.fromkeys([*known, *found]))[-MOST_DIFFERENCES:]
-        if kept != known:
-            self._ledger.remember(DIFFERENCES, msgspec.json.encode(kept).decode())
+        keep_differences(self._ledger, found)
 
 
 def read_differences(ledger: Ledger) -> list[str]:
     """What the watcher found that does not fit together, since somebody looked last."""
     text = ledger.recall(DIFFERENCES)
     return msgspec.json.decode(text, type=list[str]) if text else []
+
+
+def keep_differences(ledger: Ledger, found: Sequence[str]) -> None:
+    """Keeps, and logs, what somebody should look at."""
+    for each in found:
+        log.error("%s", each)
+    known = read_differences(ledger)
+    kept = list(dict.fromkeys([*known, *found]))[-MOST_DIFFERENCES:]
+    if kept != known:
+        ledger.remember(DIFFERENCES, msgspec.json.encode(kept).decode())
 
 
 def forget_differences(ledger: Ledger) -> None:
@@ -180,8 +186,15 @@ class RedeemerPart:
 
     def step(self) -> float:
         step = self._open.redeemer.step()
+        ledger = self._open.ledgers[0]
+        # What failed is told as that, and its rows come back by themselves. All else is money that
+        # did not move as it should have.
+        ends = {each.problem: ledger.transaction(each.transaction_id) for each in step.booked}
+        wrong = [text for text, end in ends.items() if text and end and end.state == FINAL]
+        keep_differences(ledger, wrong)
         for problem in step.problems:
-            log.error("%s", problem)
+            if problem not in wrong:
+                log.warning("%s", problem)
         for booked in step.booked:
             fields = {
                 "transaction": booked.transaction_id,

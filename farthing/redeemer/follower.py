@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from farthing.chain.cursor import Cursor
 from farthing.chain.lens import MAX_CHANNELS
 from farthing.chain.logs import ID_PREFIX
 from farthing.chain.settlement import Snapshot
-from farthing.chain.watcher import Cursor, Rewound, State, Update, Watcher
+from farthing.chain.watcher import Rewound, State, Update, Watcher
 from farthing.ledger import Channel, ChannelState, Difference, Ledger, Mirror
 from farthing.protocol import ChannelConfig
 

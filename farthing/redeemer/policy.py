@@ -26,11 +26,13 @@ class PolicyInvalid(FarthingError):
     """A policy that cannot be, or that can never fire.
 
     Attributes:
-        field: What is wrong with it.
+        field: Which of its fields.
+        problem: What is wrong with that, and what to do.
     """
 
     def __init__(self, field: str, problem: str) -> None:
         self.field = field
+        self.problem = problem
         super().__init__(f"redeemer policy: {field} {problem}.")
 
 

@@ -21,7 +21,7 @@ from farthing.chain.queue import TransactionQueue
 from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import IN_FLIGHT
 from farthing.chain.settlement import Settlement
-from farthing.ledger import Channel, Ledger
+from farthing.ledger import Channel, Ledger, QueuedTransaction
 from farthing.protocol.signatures import Signer
 from farthing.redeemer.booking import Booked, Bookkeeper
 from farthing.redeemer.desk import Desk
@@ -34,7 +34,7 @@ LEASE = "redeemer"
 # For how long nobody else redeems after a process died in the middle.
 LEASE_SECONDS = 60
 LOOK_SECONDS = 15.0
-# Transactions on their way at most. What is urgent later waits behind no more than that.
+# Transactions ordered and in no block yet, at most: what is urgent later waits behind no more.
 OUTSTANDING = 2 * IN_FLIGHT
 # A transaction may take this part of a block at most, so that it finds room in one.
 BLOCK_PART = 4
@@ -222,7 +222,7 @@ class Redeemer:
     def _plan_settles(self, plan: Plan, asked: bool) -> None:
         """Adds payouts of what is claimed and not paid, once nothing more is being claimed."""
         # One key's transactions go in their order: what is in a block stays before this one.
-        unseen = {each.kind for each in self._books.live() if each.state != MINED}
+        unseen = {each.kind for each in self._unseen()}
         planned = {each.kind for each in plan.batches}
         waits = bool({CLAIM, SETTLE} & (unseen | planned))
         for receiver in sorted({self._receiver, *self._books.receivers()}):
@@ -255,10 +255,13 @@ class Redeemer:
         else:
             plan.notes.append(f"{said} waits, for paying it out costs {self._desk.show(cost)}")
 
+    def _unseen(self) -> list[QueuedTransaction]:
+        return [each for each in self._books.live() if each.state != MINED]
+
     # ------------------------------------------------------------ ordering
 
     def _submit(self, step: Step, plan: Plan, head: Head, asked: bool) -> None:
-        room = OUTSTANDING - len(self._books.live())
+        room = OUTSTANDING - len(self._unseen())
         goes_on = len(plan.batches) > room
         if plan.is_run or asked:
             # Before anything is ordered: a run that is cut off goes on.

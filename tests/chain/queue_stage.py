@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
@@ -176,21 +175,11 @@ class Stage:
 
 @contextmanager
 def stage_on(world: World, url: str, folder: Path) -> Iterator[Stage]:
-    """A stage on that node, which mines by itself again afterwards."""
-    rpc(world.w3, "evm_setAutomine", False)
+    """A stage on that node."""
     stage = Stage(world, url, str(folder / "queue.db"))
-    # The node keeps this over `evm_revert`.
     stage.base_fee(GWEI)
     try:
         yield stage
     finally:
         for ledger in stage.opened:
             ledger.close()
-        rpc(world.w3, "anvil_dropAllTransactions")
-        rpc(world.w3, "evm_setAutomine", True)
-
-
-def poor_stage(stage: Stage, key: bytes) -> Stage:
-    """The same with a key that has no coins."""
-    account: LocalAccount = Account.from_key(key)
-    return replace(stage, account=account)

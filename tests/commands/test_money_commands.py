@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
+from farthing.commands import redeeming
 from farthing.operations.parts import DIFFERENCES, WatcherPart
 from tests.commands.conftest import Done, Farthing, Shop
 from tests.escrow_world import AUTHORIZER, PAYER, RECEIVER
@@ -53,6 +56,29 @@ def test_redeem__what_does_not_pay_is_left_and_told(farthing: Farthing, shop: Sh
         {"reason": "would cost too large a part of itself", "channels": 2, "value": "790"}
     ]
     assert shop.world.token.balance_of(RECEIVER.address) == 0
+
+
+def test_redeem__waits_its_turn(
+    farthing: Farthing, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.edit('coin_price = "3000"', 'coin_price = "0"')
+    lease = ("redeemer", "a server at work")
+    with ledger_of(shop.settings) as ledger:
+        assert ledger.take_lease(lease, 600)
+        monkeypatch.setattr(redeeming.time, "sleep", lambda seconds: ledger.give_lease(lease))
+        found = report(farthing("redeem", "--now", "--json"))
+    assert (found["channels"], found["problems"]) == (2, [])
+
+
+def test_redeem__while_another_does_not_end(
+    farthing: Farthing, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redeeming, "WAIT_SECONDS", 0)
+    with ledger_of(shop.settings) as ledger:
+        ledger.take_lease(("redeemer", "a server at work"), 600)
+    done = farthing("redeem", "--now")
+    assert done.code == 1
+    assert done.lines == ["Problem  Waits: another redeemer of this ledger is at work."]
 
 
 def test_redeem__without_a_coin_price(farthing: Farthing, shop: Shop) -> None:

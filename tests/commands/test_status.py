@@ -69,6 +69,23 @@ def test_status__needs_no_password(
     assert told(farthing("status", "--json"))["standing"]["sender"] == RECEIVER.address
 
 
+def test_status__watch_until_somebody_stops_it(
+    farthing: Farthing, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("farthing.commands.status.time.sleep", nap)
+    done = farthing("status", "--watch")
+    assert (done.code, done.err) == (0, "")
+    assert naps == [2.0] * 3
+    assert done.out.count("0.02 TUSD in 2 channels") == 3
+
+
 def test_status__nothing_runs(farthing: Farthing, shop: Shop) -> None:
     found = problems(farthing("status", "--json"))
     assert {"watcher_stopped", "redeemer_stopped"} <= set(found)

@@ -7,109 +7,34 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from farthing.ledger import Channel, ChannelState, Mirror, Redeemable
-from farthing.protocol import ZERO_ADDRESS, ChannelConfig
+from farthing.protocol import ZERO_ADDRESS
 from farthing.redeemer.gas import good_row_gas
-from farthing.redeemer.money import GasPrice, pays
-from farthing.redeemer.plan import CLAIM, REDEEM, Plan, Way, claim_of, make_plan
+from farthing.redeemer.money import GasPrice
+from farthing.redeemer.plan import CLAIM, REDEEM, claim_of
 from farthing.redeemer.policy import (
-    Choice,
     Moment,
     Policy,
     PolicyInvalid,
     Reason,
     choose,
 )
-
-NOW = 1_800_000_000
-DELAY = 900
-# Ten gas cost one smallest unit: a plain row 1,129, and a transaction with nothing else 5,716.
-GAS = GasPrice(wei=10**11, coin_price=10**6)
-ROW, ALONE = 1_129, 5_716
-PACKED = Way(has_redeem=True, relayed=False, gas_target=10**7)
-OFFICIAL = Way(has_redeem=False, relayed=True, gas_target=10**7)
-STRICT = b"\x01" * 64 + b"\x1b"
-DAILY = Policy(coin_price=10**6, max_cost_percent=Decimal(10))
-
-
-def address(number: int) -> str:
-    return f"0x{number:040x}"
-
-
-def record(
-    number: int,
-    charged: int,
-    *,
-    claimed: int = 0,
-    balance: int | None = None,
-    requested_at: int = 0,
-    since: int = NOW - 60,
-    signature: bytes = STRICT,
-    **changes: Any,
-) -> Redeemable:
-    """The channel with that number."""
-    config = ChannelConfig(
-        payer=address(number),
-        payer_authorizer=address(number),
-        receiver=address(0xAAAA),
-        receiver_authorizer=address(0xBBBB),
-        token=address(0xCCCC),
-        withdraw_delay=DELAY,
-        salt=bytes(32),
-    )
-    mirror = Mirror(
-        balance=charged if balance is None else balance,
-        total_claimed=claimed,
-        withdraw_amount=1 if requested_at else 0,
-        withdraw_requested_at=requested_at,
-        refund_nonce=0,
-        synced_at=0,
-    )
-    state = ChannelState(charged, 1, charged, signature, 1, mirror)
-    channel = Channel(number.to_bytes(32, "big"), replace(config, **changes), state)
-    return Redeemable(channel, since)
-
-
-def withdrawing(number: int, charged: int, *, left: int = DELAY, **changes: Any) -> Redeemable:
-    """A channel whose payer may take its money in so many seconds."""
-    return record(number, charged, requested_at=NOW + left - DELAY, **changes)
-
-
-def planned(
-    records: list[Redeemable],
-    policy: Policy = DAILY,
-    *,
-    gas: GasPrice = GAS,
-    way: Way = PACKED,
-    in_flight: dict[bytes, int] | None = None,
-    **moment: Any,
-) -> Plan:
-    at = Moment(now=NOW, gas=gas, **moment)
-    choice = choose(
-        records,
-        policy,
-        at,
-        in_flight=in_flight or {},
-        unfit=lambda channel: None,
-        row_gas=way.row_gas,
-    )
-    return make_plan(choice, policy, gas, way)
-
-
-def numbers(plan: Plan) -> list[list[int]]:
-    return [[int.from_bytes(each, "big") for each in p.batch.channel_ids] for p in plan.batches]
-
-
-def left(plan: Plan) -> dict[Reason, tuple[int, int]]:
-    return {each.reason: (each.channels, each.value) for each in plan.left}
-
-
-RUN: dict[str, Any] = {"last_run": NOW - 86_400}
-"""A moment at which the daily run is due."""
-
+from tests.redeemer.policy_kit import (
+    ALONE,
+    DAILY,
+    GAS,
+    NOW,
+    OFFICIAL,
+    PACKED,
+    ROW,
+    RUN,
+    address,
+    left,
+    numbers,
+    planned,
+    record,
+    withdrawing,
+)
 
 # ---------------------------------------------------------------- gas
 
@@ -429,115 +354,3 @@ def test_policy__that_can_never_fire_says_how_it_could() -> None:
     )
     for name in ("batch_value", "max_age"):
         assert Policy(1, interval=None, **{name: 5})
-
-
-# ---------------------------------------------------------------- always
-
-AMOUNTS = st.sampled_from([6, ROW, ROW + 1, ALONE, 10 * ROW, 30_000, 10**5, 10**6, 10**9])
-RECORDS = st.lists(
-    st.builds(
-        record,
-        number=st.integers(1, 10**9),
-        charged=AMOUNTS,
-        claimed=st.sampled_from([0, 0, 5]),
-        requested_at=st.sampled_from([0, 0, NOW - 1_000, NOW - 899, NOW - 400, NOW - 1]),
-        since=st.sampled_from([NOW - 90_000, NOW - 100, NOW]),
-        payer_authorizer=st.sampled_from([address(1), ZERO_ADDRESS]),
-        token=st.sampled_from([address(7), address(8)]),
-        signature=st.sampled_from([STRICT, STRICT, b"\x02" * 80]),
-    ),
-    max_size=150,
-    unique_by=lambda each: each.channel.channel_id,
-)
-POLICIES = st.builds(
-    Policy,
-    coin_price=st.sampled_from([0, 10**6]),
-    interval=st.sampled_from([None, 3_600]),
-    batch_value=st.sampled_from([10**6, 10**12]),
-    max_age=st.sampled_from([None, 50]),
-    min_value=st.sampled_from([0, 20_000]),
-    max_cost_percent=st.sampled_from([Decimal("0.5"), Decimal(5), Decimal(100)]),
-    margin=st.sampled_from([None, 100, 2_000]),
-)
-
-
-@given(
-    records=RECORDS,
-    policy=POLICIES,
-    way=st.sampled_from([PACKED, OFFICIAL, replace(PACKED, relayed=True)]),
-    last_run=st.sampled_from([0, NOW - 4_000, NOW - 10]),
-    run_is_open=st.booleans(),
-    is_asked=st.booleans(),
-    sent=st.sampled_from([0, 3, 10**6]),
-)
-def test_plan__never_costs_more_than_it_brings_and_forgets_nobody(
-    records: list[Redeemable],
-    policy: Policy,
-    way: Way,
-    last_run: int,
-    run_is_open: bool,
-    is_asked: bool,
-    sent: int,
-) -> None:
-    in_flight = {records[0].channel.channel_id: sent} if records and sent else {}
-    gas = GasPrice(GAS.wei, policy.coin_price)
-    plan = planned(
-        records,
-        policy,
-        gas=gas,
-        way=way,
-        in_flight=in_flight,
-        last_run=last_run,
-        run_is_open=run_is_open,
-        is_asked=is_asked,
-    )
-    by_id = {each.channel.channel_id: each.channel for each in records}
-    seen: list[bytes] = []
-    for each in plan.batches:
-        # It pays, whatever the pressure, and every row pays for what it adds.
-        assert each.cost < each.value
-        channels = [by_id[channel_id] for channel_id in each.batch.channel_ids]
-        values = [
-            min(c.state.charged, c.state.mirror.balance)
-            - max(c.state.mirror.total_claimed, in_flight.get(c.channel_id, 0))
-            for c in channels
-        ]
-        assert each.value == sum(values)
-        assert all(
-            gas.cost(way.row_gas(c)) < value for c, value in zip(channels, values, strict=True)
-        )
-        assert each.cost == gas.cost(each.gas)
-        pressing = is_asked or any(_presses(c, policy) for c in channels)
-        assert pressing or pays(each.value, each.cost, policy.share)
-        assert [claim_of(c) for c in channels] == list(each.batch.claims)
-        seen += each.batch.channel_ids
-    # Nobody twice, and everybody somewhere.
-    assert len(set(seen)) == len(seen)
-    assert len(seen) + sum(each.channels for each in plan.left) == len(records)
-    # Deadlines first.
-    deadlines = [each.deadline for each in plan.batches]
-    assert deadlines == sorted(deadlines)
-    # Nobody who presses and would pay alone is left.
-    for channel_id, channel in by_id.items():
-        if channel_id not in seen and channel_id not in in_flight and _presses(channel, policy):
-            value = channel.state.charged - channel.state.mirror.total_claimed
-            kind = REDEEM if way.packs(claim_of(channel)) else CLAIM
-            alone = make_alone(channel, kind, way)
-            assert value <= gas.cost(alone)
-    assert plan.why.endswith(".")
-    assert "\n" not in plan.why
-
-
-def _presses(channel: Channel, policy: Policy) -> bool:
-    asked = channel.state.mirror.withdraw_requested_at
-    return asked > 0 and asked + DELAY - 2 * policy.margin_of(DELAY) <= NOW
-
-
-def make_alone(channel: Channel, kind: str, way: Way) -> int:
-    """Gas of a transaction for that channel alone."""
-    choice = Choice()
-    one = planned([Redeemable(channel, NOW)], gas=GasPrice(0, 0), way=way, is_asked=True)
-    assert not choice.run
-    ((each),) = one.batches
-    assert each.kind == kind
-    return each.gas

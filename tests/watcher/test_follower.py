@@ -5,9 +5,10 @@ from itertools import pairwise
 
 import pytest
 
+from farthing.chain.cursor import Cursor, Point
 from farthing.chain.lens import MAX_CHANNELS
 from farthing.chain.logs import ID_PREFIX
-from farthing.chain.watcher import Cursor, Payee, Point
+from farthing.chain.watcher import Payee
 from farthing.ledger import Mirror
 from farthing.protocol import InvalidField
 from farthing.redeemer.follower import Withdrawal

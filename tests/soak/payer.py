@@ -215,12 +215,8 @@ class Payer:
 
     def _refused(self, asked: Asked, status: int, told: dict[str, Any]) -> None:
         error = told["error"].removeprefix(_CODE)
-        if error in ("rpc_read_failed", "channel_busy"):
+        if error in _LATER:
             # It may still happen: asked again, as it is.
-            return
-        self._require(status in (402, 503), asked, f"{status} {told}")
-        if status == 503 and error != "exposure_cap_reached":
-            self._require(error == "ledger_unavailable", asked, str(told))
             return
         self._asked = None
         if error == "cumulative_amount_mismatch":
@@ -233,7 +229,8 @@ class Payer:
 
     def _require(self, is_so: bool, asked: Asked, problem: str) -> None:
         if not is_so:
-            raise AnswerWrong(f"{self.account.address} after {self._charged}, {asked}: {problem}")
+            what = f"{asked.kind} {asked.path} of {self.account.address} after {self._charged}"
+            raise AnswerWrong(f"{what}: {problem}")
 
     def _hang_up(self) -> None:
         if self._connection is not None:
@@ -241,6 +238,9 @@ class Payer:
             self._connection = None
 
 
+# What passes: a node that is down, a ledger that another process holds or that was away for long.
+_LATER = ("rpc_read_failed", "channel_busy", "ledger_unavailable", "ledger_restored")
+# What ends a request, and may happen.
 _ORDINARY = (
     "exposure_cap_reached",
     "deposit_simulation_failed",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from farthing.chain.checked_node import Head
+from farthing.chain.cursor import Cursor
 from farthing.chain.json_rpc import ask, number
 from farthing.chain.settlement import Settlement
-from farthing.chain.watcher import Cursor, Watcher
+from farthing.chain.watcher import Watcher
 from farthing.ledger import Ledger
 from farthing.settings import Settings
 

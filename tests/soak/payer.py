@@ -238,8 +238,15 @@ class Payer:
             self._connection = None
 
 
-# What passes: a node that is down, a ledger that another process holds or that was away for long.
-_LATER = ("rpc_read_failed", "channel_busy", "ledger_unavailable", "ledger_restored")
+# What passes: a node that is down, a ledger that another process holds or that was away for long, a
+# server that ended before the deposit was through.
+_LATER = (
+    "rpc_read_failed",
+    "channel_busy",
+    "ledger_unavailable",
+    "ledger_restored",
+    "Internal Server Error",
+)
 # What ends a request, and may happen.
 _ORDINARY = (
     "exposure_cap_reached",

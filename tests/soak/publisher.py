@@ -150,7 +150,7 @@ class Server:
         path = self.folder / f"{self.name}.log"
         with path.open("ab") as out:
             self._process = subprocess.Popen(
-                [*command, "--port", str(self.port), "--admin-port", "0", "--grace", "20"],
+                [*command, "--port", str(self.port), "--admin-port", "0", "--grace", "40"],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -244,6 +244,9 @@ class Server:
             self._told.append(line["message"])
         if line["message"] == "serving":
             self.is_serving = True
+        if "timeout graceful shutdown exceeded" in text:
+            # What was under way for longer than that was cut off, as it should be.
+            return
         if "exception" in line or line["level"] == "error":
             self.unexpected.append(f"{self.name}: {line['message']} {line.get('exception', '')}")
 
@@ -282,7 +285,8 @@ class Publisher:
 
     def last_words(self) -> list[str]:
         """What the servers have said last that was not all well."""
-        return [f"{each.name}: {text}" for each in self.all for text in each._told[-10:]]
+        told = [f"{each.name}: {text}" for each in self.all for text in each._told[-10:]]
+        return told + [text for each in self.all for text in each.unexpected[:3]]
 
     @property
     def is_open(self) -> bool:

@@ -102,6 +102,17 @@ class Soak:
             proof.problems += server.unexpected
         return proof
 
+    def last_words(self) -> list[str]:
+        """What may tell why it went wrong."""
+        waiting = [
+            f"transaction {each.id} of kind {each.kind} is {each.state}: {each.reason}"
+            for each in all_transactions(self.ledger)
+            if each.state in ("queued", "signed", "mined")
+        ]
+        weather = self.weather.history[-10:]
+        here = f"block {self.blocks.head.number}"
+        return [*self.publisher.last_words(), *waiting, *weather, here]
+
     # ------------------------------------------------------------ internal
 
     def _step(self) -> bool:
@@ -221,7 +232,7 @@ def soak(seed: int, blocks: int, seconds: float = 0.0) -> tuple[dict[str, Any], 
             ran = time.monotonic() - started
             proof = run.settle()
         except AssertionError as error:
-            for said in run.publisher.last_words():
+            for said in run.last_words():
                 error.add_note(said)
             raise
         outcomes = sum((payer.record.outcomes for payer in run.payers), Counter())

@@ -41,10 +41,12 @@ class Weather:
 
     Attributes:
         faults: How often each came.
+        history: The same in their order.
     """
 
     def __init__(self, node: FaultyNode, blocks: Blocks, publisher: Publisher, seed: int) -> None:
         self.faults: Counter[str] = Counter()
+        self.history: list[str] = []
         self._node = node
         self._blocks = blocks
         self._publisher = publisher
@@ -82,6 +84,7 @@ class Weather:
             self._random.shuffle(self._deck)
         name = self._deck.pop()
         self.faults[name] += 1
+        self.history.append(f"block {self._blocks.head.number}: {name}")
         getattr(self, f"_{name}")()
 
     # ------------------------------------------------------------ the node

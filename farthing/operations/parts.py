@@ -76,14 +76,23 @@ class WatcherPart:
 
     def __init__(self, settings: Settings, keys: Keys) -> None:
         self._poll_seconds = settings.watcher.poll_seconds
-        watcher = open_watcher(settings, keys, open_contracts(settings))
+        self._watcher = open_watcher(settings, keys, open_contracts(settings))
         self._ledger = open_books(settings)
         receiver = settings.terms.receiver
-        own = (keys.sender.address, keys.authorizer.address, receiver)
-        self._follower = Follower(self._ledger, watcher, own)
+        self._own = (keys.sender.address, keys.authorizer.address, receiver)
+        self._follower = self._new_follower()
+        self._is_catching_up = False
         self.note = ""
 
+    def _new_follower(self) -> Follower:
+        """One that has not looked at any channel yet."""
+        return Follower(self._ledger, self._watcher, self._own)
+
     def step(self) -> float:
+        if is_restored(self._ledger) and not self._is_catching_up:
+            # What was looked at before may have been another ledger.
+            self._follower = self._new_follower()
+            self._is_catching_up = True
         followed = self._follower.step()
         self.note = _watched(followed)
         for withdrawal in followed.withdrawals:
@@ -98,8 +107,9 @@ class WatcherPart:
                 },
             )
         self._write_down(followed)
-        if followed.caught_up and is_restored(self._ledger):
+        if followed.caught_up and self._is_catching_up:
             catch_up(self._ledger)
+            self._is_catching_up = False
         return self._poll_seconds if followed.caught_up else 0.0
 
     def close(self) -> None:
@@ -114,7 +124,7 @@ class WatcherPart:
                 f"block {followed.rewound.seen} was final and is gone; the chain was read again "
                 f"from block {followed.rewound.back_to}: give more watcher.confirmations"
             )
-        if not found or is_restored(self._ledger):
+        if not found or self._is_catching_up:
             # A restored ledger differs of course. What that comes to is told when it catches up.
             return
         keep_differences(self._ledger, found)

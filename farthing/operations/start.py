@@ -66,12 +66,9 @@ class Operations:
         """Starts all parts."""
         self._supervisor.start()
 
-    def stop(self) -> None:
-        """Tells all parts to end after the step they are at."""
-        self._supervisor.stop()
-
     def join(self, seconds: float) -> list[str]:
-        """Waits until the parts have ended; the names of those that have not after so long."""
+        """Tells all parts to end after the step they are at, and waits for them; the names of those
+        that have not ended after so long."""
         return self._supervisor.join(seconds)
 
     def _open_overseer(self) -> Part:

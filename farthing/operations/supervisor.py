@@ -140,13 +140,10 @@ class Supervisor:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Tells all parts to end after the step they are at. May be called again."""
-        self._stopping.set()
-
     def join(self, seconds: float) -> list[str]:
-        """Waits until the parts have ended; the names of those that have not after so long."""
-        self.stop()
+        """Tells all parts to end after the step they are at, and waits for them; the names of those
+        that have not ended after so long. May be called again."""
+        self._stopping.set()
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -189,7 +189,6 @@ async def run(
         else:
             await watched
     finally:
-        operations.stop()
         admin.should_exit = True
         await watched
         if paywall is not None:

@@ -211,3 +211,18 @@ def test_step__a_receipt_without_its_block__not_final(
     node.calm()
     run_to_the_end(stage, queue)
     assert (stage.states(order), stage.paid(0), stage.count()) == (["final"], 1, 1)
+
+
+def test_step__deep_enough_and_no_receipt__not_final_yet(
+    stage: Stage, node: FaultyNode, queue: TransactionQueue
+) -> None:
+    order = stage.submit()
+    queue.step()
+    stage.mine()
+    queue.step()
+    stage.mine(CONFIRMATIONS)
+    node.always("eth_getTransactionReceipt", Fault.EMPTY)
+    assert queue.step() == []
+    assert stage.states(order) == ["mined"]
+    node.calm()
+    assert moves(queue.step()) == [(order, "mined", "final")]

@@ -66,6 +66,7 @@ def charge(
     config: ChannelConfig,
     amount: int,
     *,
+    price: int | None = None,
     payer: LocalAccount = PAYER,
     time: int = 1_700_000_000,
     route: str = "GET /articles/{slug}",
@@ -75,7 +76,8 @@ def charge(
     channel = ledger.channel(channel_id)
     assert channel is not None
     state = channel.state
-    ceiling = state.charged + amount
+    price = amount if price is None else price
+    ceiling = state.charged + price
     signature = sign(payer, Voucher(channel_id, ceiling), world.settlement.domain)
     made = ledger.commit(
         [
@@ -84,7 +86,7 @@ def charge(
                 charges=state.charges,
                 charged=state.charged,
                 amount=amount,
-                price=amount,
+                price=price,
                 ceiling=ceiling,
                 signature=signature,
                 route=route,

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace as dataclass_replace
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 from msgspec.structs import replace
 
-from farthing.chain.watcher import Cursor, Point, Watcher
+from farthing.chain.cursor import Cursor, Point
+from farthing.chain.watcher import Watcher
 from farthing.ledger import open_ledger
 from farthing.opening import open_contracts
+from farthing.operations import parts
 from farthing.operations.backups import RestoreRefused, make_backup, mark_restored, restore
 from farthing.operations.compare import compare
 from farthing.operations.parts import WatcherPart, read_differences
 from farthing.operations.restored import ROUTE, is_restored, mark_if_behind
 from farthing.paywall import open_paywall
+from farthing.redeemer.follower import Follower
 from farthing.settings import Settings, SettingsInvalid
 from tests.conftest import rpc
 from tests.escrow_world import AUTHORIZER, PAYER, SECOND_PAYER, STRANGER, World
@@ -107,20 +111,22 @@ def test_restore__a_voucher_that_covers_what_was_claimed_is_kept(
     config = node_world.deposit(PAYER, 10_000)
     with ledger_of(settings) as ledger:
         meet(ledger, node_world, config)
-        charge(ledger, node_world, config, 100)
+        # It allowed 300, and the handler charged less.
+        charge(ledger, node_world, config, 100, price=300)
         kept = ledger.channel(node_world.channel_id(config))
     make_backup(settings, tmp_path / "backup.db")
     assert kept is not None
-    row = node_world.row(PAYER, config, 100)
+    row = node_world.row(PAYER, config, 250)
     node_world.settlement.claim(node_world.sender(AUTHORIZER), [row])
     move_away(settings)
     restore(settings, tmp_path / "backup.db")
     watch(settings)
     with ledger_of(settings) as ledger:
         channel = ledger.channel(node_world.channel_id(config))
+        assert ledger.prove() == []
     assert channel is not None
+    assert (channel.state.charged, channel.state.ceiling) == (250, 300)
     assert channel.state.signature == kept.state.signature
-    assert channel.state.charges == 1
 
 
 def test_restore__over_a_ledger(settings: Settings, tmp_path: Path) -> None:
@@ -205,6 +211,30 @@ def test_restore__in_postgresql(settings: Settings, postgres_url: str, tmp_path:
     ledger = open_ledger(postgres_url)
     assert is_restored(ledger)
     ledger.close()
+
+
+def test_watcher__looks_anew_at_a_ledger_that_is_restored_beneath_it(
+    settings: Settings, node_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Follower] = []
+
+    class Counted(Follower):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            looks.append(self)
+
+    monkeypatch.setattr(parts, "Follower", Counted)
+    part = WatcherPart(settings, KEYS)
+    part.step()
+    part.step()
+    assert len(looks) == 1
+    mark_restored(settings)
+    part.step()
+    with ledger_of(settings) as ledger:
+        assert not is_restored(ledger)
+    part.step()
+    part.close()
+    assert len(looks) == 2
 
 
 def test_mark_if_behind__a_ledger_no_watcher_looked_after(

@@ -8,7 +8,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from farthing.chain.watcher import Cursor, Point, Watcher
+from farthing.chain.cursor import Cursor, Point
+from farthing.chain.watcher import Watcher
 from farthing.ledger import Ledger
 from farthing.opening import Contracts, open_contracts
 from farthing.operations.parts import DIFFERENCES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -92,6 +93,25 @@ def test_serve__redeems_before_a_payer_withdraws(
         assert refused.status_code == 402
         server.process.terminate()
         assert server.end() == 0
+
+
+def test_serve__no_key_is_logged_or_written_down(folder: Path, node_world: World) -> None:
+    with running(folder) as server:
+        reader = pay(server, node_world)
+        node_world.settlement.initiate_withdraw(node_world.sender(PAYER), reader.config, 50_000)
+        eventually(lambda: node_world.token.balance_of(RECEIVER.address) == 2_000)
+        metrics = httpx.get(f"{server.admin}/metrics").text
+        server.process.terminate()
+        assert server.end() == 0
+    key = bytes(RECEIVER.key)
+    written = b"".join(path.read_bytes() for path in folder.glob("books.db*"))
+    assert PAYER.address.encode() in written
+    told = json.dumps(server.lines) + metrics
+    assert RECEIVER.address in written.decode("latin-1") + told
+    for secret in (key.hex(), key.hex().upper(), PASSWORD):
+        assert secret not in told
+        assert secret.encode() not in written
+    assert key not in written
 
 
 def test_serve__parts_apart(folder: Path, node_world: World) -> None:

@@ -77,6 +77,10 @@ test-crash: .venv/with-dev node_modules/.stamp ## Kill servers, queues and redee
 	@REDEEMER_KILLS=200 .venv/bin/python -m pytest tests/redeemer/test_redeemer_kills.py
 	@.venv/bin/python -m tests.crash.queue_kills
 
+.PHONY: test-soak
+test-soak: .venv/with-dev node_modules/.stamp ## Half an hour of payments, withdrawals, faults and restarts
+	@.venv/bin/python -m tests.soak
+
 .PHONY: bad-batch
 bad-batch: .venv/with-tester ## One redemption with every kind of bad row, and its books
 	@.venv/bin/python -m examples.bad_batch

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
 from web3 import Web3
+from web3.exceptions import Web3RPCError
 from web3.types import RPCEndpoint
 
 from farthing.chain.checked_node import AnswerUnusable
+from farthing.chain.sender import node_words
 from farthing.protocol.errors import FarthingError
 
 T = TypeVar("T")
@@ -41,6 +44,18 @@ def ask(w3: Web3, method: str, *params: Any, as_: type[T]) -> T:
     """
     result = _result(w3, method, params)
     return _convert(method, result, as_)
+
+
+@contextmanager
+def asking(what: str) -> Iterator[None]:
+    """What a node refuses through web3 while the block lasts is raised as of `ask`.
+
+    A contract that reverts is something else, and web3 raises that otherwise.
+    """
+    try:
+        yield
+    except Web3RPCError as error:
+        raise NodeRefused(what, node_words(error)) from error
 
 
 def look_up(w3: Web3, method: str, *params: Any, as_: type[T]) -> T | None:

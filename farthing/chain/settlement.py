@@ -7,11 +7,12 @@ from typing import Any
 
 from eth_typing import BlockNumber, ChecksumAddress
 from web3 import Web3
-from web3.exceptions import BadFunctionCallOutput
+from web3.exceptions import BadFunctionCallOutput, Web3RPCError
 from web3.types import BlockIdentifier, TxReceipt
 
 from farthing.chain.artifacts import artifact
 from farthing.chain.events import Event, read_events
+from farthing.chain.json_rpc import asking
 from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import Sender, Transaction, as_farthing_error
 from farthing.chain.token import transferred
@@ -172,11 +173,13 @@ class Settlement:
 
         Raises:
             NotASettlement: Nothing of the kind is there.
+            NodeUnreachable, NodeRefused: The node does not say.
         """
         self.w3 = w3
         self.address: ChecksumAddress = Web3.to_checksum_address(address)
         self._contract = w3.eth.contract(self.address, abi=artifact("BatchSettlement").abi)
-        self.domain = self._read_domain()
+        with asking("the domain of the settlement contract"):
+            self.domain = self._read_domain()
 
     def _read_domain(self) -> Domain:
         chain_id = self.w3.eth.chain_id
@@ -184,7 +187,7 @@ class Settlement:
             raise NotASettlement(self.address, chain_id, "there is no code")
         try:
             answer = self._contract.functions.eip712Domain().call()
-        except FarthingError:
+        except (FarthingError, Web3RPCError):
             raise
         except Exception as error:
             raise NotASettlement(self.address, chain_id, "it has no EIP-712 domain") from error

@@ -5,9 +5,11 @@ from typing import Any
 
 from hexbytes import HexBytes
 from web3 import Web3
+from web3.exceptions import Web3RPCError
 from web3.types import TxReceipt
 
 from farthing.chain.artifacts import artifact
+from farthing.chain.json_rpc import asking
 from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import Sender, Transaction, as_farthing_error
 from farthing.protocol import TokenDomain
@@ -58,20 +60,25 @@ class Token:
 
         Raises:
             NotAToken: Nothing of the kind is there.
+            NodeUnreachable, NodeRefused: The node does not say.
         """
         self.w3 = w3
         self.address = Web3.to_checksum_address(address)
         self._contract = w3.eth.contract(self.address, abi=artifact("TestUSD").abi)
+        with asking("what the token is"):
+            self.domain = self._read()
+
+    def _read(self) -> TokenDomain:
         try:
             self.symbol: str = self._contract.functions.symbol().call()
             self.decimals: int = self._contract.functions.decimals().call()
             name = self._contract.functions.name().call()
             version = self._contract.functions.version().call()
-        except FarthingError:
+        except (FarthingError, Web3RPCError):
             raise
         except Exception as error:
             raise NotAToken(self.address) from error
-        self.domain = TokenDomain(name, version, w3.eth.chain_id, self.address)
+        return TokenDomain(name, version, self.w3.eth.chain_id, self.address)
 
     def balance_of(self, owner: str) -> int:
         """What ``owner`` holds."""

@@ -275,7 +275,9 @@ class OnChain:
         if number is None:
             plan = self._plan_refund(payment, state, mirror, hold)
             with _asking(failed):
-                number = self.queue.submit(REFUND, name, plan)
+                # What it claims is not planned by a redeemer too.
+                rows = [(payment.channel_id, state.charged)]
+                number = self.queue.submit(REFUND, name, plan, rows)
         receipt = self._receipt(number, failed)
         events = self._settlement.events(receipt)
         given = sum(event.args["amount"] for event in events if event.name == "Refunded")

@@ -232,6 +232,18 @@ def test_refund__whose_fate_is_unknown__counts_as_gone_and_comes(
     assert chain_shop.served == 0
 
 
+def test_refund__on_its_way__no_redeemer_plans_what_it_claims(
+    chain_shop: Shop, payer: Payer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
+    with monkeypatch.context() as patched:
+        patched.setattr("farthing.paywall.onchain.WAIT_SECONDS", 0)
+        patched.setattr(CheckedNode, "send", lost)
+        assert refund(chain_shop, payer.refund(CHEAP)).status == 503
+    assert chain_shop.ledger.in_flight() == {payer.channel_id: CHEAP}
+    assert refund(chain_shop, payer.refund(CHEAP)).status == 200
+
+
 def lost(*arguments: Any) -> str:
     raise NodeUnreachable("http://127.0.0.1:1", "test")
 

@@ -46,6 +46,14 @@ bench-verify: .venv/with-dev ## Measure verifying and signing a voucher, beside 
 bench-paywall: .venv/with-dev ## Measure paid requests a second, beside the x402 package
 	@.venv/bin/python -m bench.paywall
 
+.PHONY: bench-redeem
+bench-redeem: .venv/with-dev node_modules/.stamp ## Measure the redeemer, the queue and the watcher
+	@.venv/bin/python -m bench.redeem
+
+.PHONY: reference
+reference: .venv/with-dev ## Write the configuration reference into docs/operations.md
+	@.venv/bin/python -m farthing.operations.reference docs/operations.md
+
 .PHONY: artifacts
 artifacts: .venv/with-dev ## Compile the contracts into the package's artifacts
 	@ape run package
@@ -63,9 +71,15 @@ fuzz-headers: .venv/with-dev ## The paywall against 1,000,000 payment headers
 	@FUZZ_HEADERS=1000000 .venv/bin/python -m pytest -rP tests/paywall/test_header_fuzz.py
 
 .PHONY: test-crash
-test-crash: .venv/with-dev ## Kill servers 800 times under load, fail their databases, compare the books
+test-crash: .venv/with-dev node_modules/.stamp ## Kill servers, queues and redeemers 1,400 times in all, and compare the books
 	@.venv/bin/python -m pytest tests/crash
 	@.venv/bin/python -m tests.crash
+	@REDEEMER_KILLS=200 .venv/bin/python -m pytest tests/redeemer/test_redeemer_kills.py
+	@.venv/bin/python -m tests.crash.queue_kills
+
+.PHONY: test-soak
+test-soak: .venv/with-dev node_modules/.stamp ## Half an hour of payments, withdrawals, faults and restarts
+	@.venv/bin/python -m tests.soak
 
 .PHONY: bad-batch
 bad-batch: .venv/with-tester ## One redemption with every kind of bad row, and its books

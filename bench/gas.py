@@ -31,8 +31,7 @@ from farthing.protocol import (
     VoucherClaim,
     sign,
 )
-from farthing.redeemer.batches import RELAY_GAS
-from farthing.redeemer.gas import calldata_gas, gas_limit
+from farthing.redeemer.gas import RELAY_GAS, calldata_gas, gas_limit
 from farthing.redeemer.packer import pack
 
 # The official Solidity contract under the same conditions; gas per row where the key says rows.

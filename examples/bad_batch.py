@@ -30,7 +30,6 @@ from farthing.protocol import (
     DepositAuthorization,
     FarthingError,
     Reason,
-    Terms,
     Voucher,
     VoucherClaim,
     sign,
@@ -167,14 +166,14 @@ class Shop:
         return str(address)
 
 
-def batch_of(rows: Sequence[Row]) -> Batch:
-    return Batch(Terms.of(rows[0].claim.channel), tuple(row.claim for row in rows))
+def batch_of(shop: Shop, rows: Sequence[Row]) -> Batch:
+    return Batch.of([row.claim for row in rows], shop.settlement.domain)
 
 
 def rows_of(shop: Shop) -> list[Row]:
     """The batch: good rows, and one of each kind of bad ones spread among them."""
     stale, emptied, withdrawn, ceiling, forged, twin, owner, *others = shop.readers
-    before = batch_of([Row(shop.voucher(stale)), Row(shop.voucher(emptied, DEPOSIT))])
+    before = batch_of(shop, [Row(shop.voucher(stale)), Row(shop.voucher(emptied, DEPOSIT))])
     shop.redeem(before, before.call())
     shop.withdraw(withdrawn, DEPOSIT - LEFT)
     contract = replace(shop.config(shop.contract_address()), payer_authorizer=ZERO_ADDRESS)
@@ -246,7 +245,7 @@ def demonstrate() -> Demonstration:
     rows = rows_of(shop)
     refusal = refused_claim(shop, rows)
     before = shop.token.balance_of(shop.publisher.address)
-    batch = batch_of(rows)
+    batch = batch_of(shop, rows)
     redeemed, gas = shop.redeem(batch, spoiled(batch.call(), rows))
     received = shop.token.balance_of(shop.publisher.address) - before
     shown = Demonstration(shop, rows, redeemed, received, gas, refusal)

@@ -6,7 +6,7 @@ Ape leaves files whose name starts with an underscore alone.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from web3.exceptions import Web3Exception
 from web3.types import RPCEndpoint
 
 from farthing.chain.deployment import Deployment
-from farthing.protocol import FarthingError, SigningFailed
+from farthing.protocol import FarthingError, SigningFailed, amounts
+from farthing.protocol.amounts import AmountInvalid
 
 # In the current folder, where ape looks for the scripts too.
 DEPLOYMENTS = Path("deployments")
@@ -180,15 +181,15 @@ def to_units(option: str, text: str, decimals: int) -> int:
         BadInput: It is not an amount above zero with at most that many decimals.
     """
     try:
-        units = Decimal(text).scaleb(decimals)
-    except InvalidOperation:
-        units = Decimal(0)
-    if not units.is_finite() or units != units.to_integral_value() or not 0 < units < 2**96:
+        units = amounts.to_units(text, decimals)
+    except AmountInvalid:
+        units = 0
+    if not 0 < units < 2**96:
         raise BadInput(
             f"{option} {text!r} is not an amount: give a number above 0 with at most {decimals} "
             "decimals, for example 5.00."
         )
-    return int(units)
+    return units
 
 
 def show(units: int, decimals: int, symbol: str) -> str:

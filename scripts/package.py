@@ -19,6 +19,7 @@ PACKAGED = (
     "contracts/collectors/AllowanceDepositCollector.vy",
     "contracts/collectors/ERC3009DepositCollector.vy",
     "contracts/collectors/Permit2DepositCollector.vy",
+    "contracts/lens/ChannelLens.vy",
     "contracts/mocks/Permit2.vy",
     "contracts/mocks/TestUSD.vy",
 )

@@ -53,6 +53,12 @@ class World:
             fund(w3, operator, account.address)
         return cls(w3, operator, deployment, Settlement(w3, deployment.settlement), token)
 
+    @classmethod
+    def at(cls, w3: Web3, key: str, deployment: Deployment) -> World:
+        """What was built before, on a chain that was given its state."""
+        operator, token = Sender(w3, Account.from_key(key)), Token(w3, str(deployment.token))
+        return cls(w3, operator, deployment, Settlement(w3, deployment.settlement), token)
+
     def fresh(self) -> World:
         """The same world with an operator that has counted no nonce yet."""
         return replace(self, operator=Sender(self.w3, self.operator.account))

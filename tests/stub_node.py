@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, TypeAlias
@@ -20,14 +20,20 @@ def stub_node(answer: Answer) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = answer(self.rfile.read(int(self.headers["Content-Length"])))
+            question = self.rfile.read(int(self.headers["Content-Length"]))
+            body = answer(question)
             if body is None:
                 return
+            # What `result` and `refusal` leave open.
+            number = json.dumps({"id": json.loads(question).get("id")})[1:-1].encode()
+            body = body.replace(b'"id": null', number, 1)
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            # Who asked may have been killed meanwhile.
+            with suppress(ConnectionError):
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Says nothing."""
@@ -57,10 +63,10 @@ def method(body: bytes) -> str:
 
 
 def result(value: Any) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "id": 0, "result": value}).encode()
+    return json.dumps({"jsonrpc": "2.0", "id": None, "result": value}).encode()
 
 
 def refusal(data: str) -> bytes:
     """A contract's revert with ``data``, 0x and hex."""
     error = {"code": 3, "message": "execution reverted", "data": data}
-    return json.dumps({"jsonrpc": "2.0", "id": 0, "error": error}).encode()
+    return json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode()

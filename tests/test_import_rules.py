@@ -1,8 +1,9 @@
 """Who may import whom in `farthing/`, held over the syntax tree of every module.
 
 The rules are the architecture: protocol stands alone; chain and ledger stand on protocol and never
-on each other; paywall, redeemer and wallet stand on those three and never on each other; replay
-and cli sit on top, and so does serve, which is the paywall's server.
+on each other; paywall, redeemer and wallet stand on those three and never on each other, and
+paywall on the opened settings too; operations keeps the redeemer going; replay, serve and the
+commands sit on top.
 """
 
 import ast
@@ -15,26 +16,33 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "farthing").rglob("*.py"))
 
 BASE = frozenset({"protocol", "chain", "ledger"})
-TOP = BASE | {"paywall", "redeemer", "wallet", "dashboard", "replay", "serve"}
+# The publisher's settings, and what they name opened.
+OPENING = frozenset({"settings", "opening"})
+TOP = BASE | OPENING
+TOP |= {"paywall", "redeemer", "wallet", "dashboard", "operations", "replay", "serve"}
 # Part of `farthing` to the other parts it may import.
 OURS: dict[str, frozenset[str]] = {
     "__init__": frozenset({"protocol"}),
     "protocol": frozenset(),
     "chain": frozenset({"protocol"}),
     "ledger": frozenset({"protocol"}),
-    "paywall": BASE,
+    "settings": frozenset({"protocol"}),
+    "opening": BASE | {"settings"},
+    "paywall": BASE | OPENING,
     "redeemer": BASE,
     "wallet": BASE,
     "dashboard": frozenset({"ledger"}),
+    # What keeps watcher, redeemer and queue going and says how things stand.
+    "operations": BASE | OPENING | {"redeemer"},
     # The server around a paywall. A sample app in it is what a publisher begins with.
-    "serve": BASE | {"paywall"},
-    "replay": TOP - {"replay", "serve"},
-    "cli": TOP,
+    "serve": BASE | OPENING | {"paywall", "operations"},
+    "replay": TOP - {"replay", "serve", "operations"},
+    "commands": TOP,
 }
 # A library to the parts that may import it; the others in the group come with it.
 THEIRS: dict[frozenset[str], frozenset[str]] = {
     frozenset({"ape", "vyper", "boa"}): frozenset(),
-    frozenset({"web3"}): frozenset({"chain", "replay", "cli"}),
+    frozenset({"web3"}): frozenset({"chain", "replay", "commands"}),
     frozenset({"eth_tester", "requests"}): frozenset({"chain"}),
     frozenset({"apsw", "sqlite3", "psycopg"}): frozenset({"ledger"}),
     frozenset({"uvicorn", "uvloop", "httptools", "prometheus_client"}): frozenset({"serve"}),
@@ -96,7 +104,7 @@ def test_imports__of_every_module(path: Path) -> None:
 
 def test_modules__are_found() -> None:
     found = {path.relative_to(ROOT / "farthing").parts[0] for path in MODULES}
-    assert {"protocol", "chain", "redeemer", "replay", "cli.py"} <= found
+    assert {"protocol", "chain", "redeemer", "replay", "commands"} <= found
 
 
 @pytest.mark.parametrize(
@@ -112,7 +120,7 @@ def test_modules__are_found() -> None:
         ("farthing.paywall.x", "from farthing.wallet import Wallet", "wallet.Wallet"),
         ("farthing.wallet.x", "from ..redeemer import redeem", "redeemer.redeem"),
         ("farthing.dashboard.x", "import farthing.chain.sender", "chain.sender"),
-        ("farthing.replay.x", "from farthing.cli import main", "cli.main"),
+        ("farthing.replay.x", "from farthing.commands import main", "commands.main"),
         ("farthing.paywall.x", "from farthing.serve.logs import log", "serve.logs.log"),
         ("farthing.serve.x", "import farthing.redeemer", "redeemer"),
         ("farthing.chain.x", "import_module('farthing.ledger')", "ledger"),
@@ -126,7 +134,7 @@ def test_violations__parts_that_may_not_meet(module: str, source: str, name: str
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("farthing.cli", "import ape"),
+        ("farthing.commands.x", "import ape"),
         ("farthing.chain.x", "import vyper.compiler"),
         ("farthing.replay.x", "from boa import env"),
         ("farthing.chain.x", "if TYPE_CHECKING:\n    from ape.api import AccountAPI"),
@@ -134,10 +142,10 @@ def test_violations__parts_that_may_not_meet(module: str, source: str, name: str
         ("farthing.protocol.x", "from web3 import Web3"),
         ("farthing.redeemer.x", "from web3.types import TxReceipt"),
         ("farthing.ledger.x", "import web3"),
-        ("farthing.cli", "import eth_tester"),
+        ("farthing.commands.x", "import eth_tester"),
         ("farthing.redeemer.x", "import sqlite3"),
         ("farthing.paywall.x", "import uvicorn"),
-        ("farthing.cli", "from prometheus_client import Counter"),
+        ("farthing.commands.x", "from prometheus_client import Counter"),
         ("farthing.protocol.x", "import time"),
         ("farthing.protocol.x", "from pathlib import Path"),
         ("farthing.protocol.x", "__import__('os')"),
@@ -155,7 +163,7 @@ def test_violations__libraries_out_of_place(module: str, source: str) -> None:
         ("farthing.chain.x", "from .sender import Sender\nfrom ..protocol import sign"),
         ("farthing.redeemer.x", "import farthing.chain.sender\nimport farthing.ledger"),
         ("farthing.replay.x", "from farthing.redeemer import redeem\nimport web3"),
-        ("farthing.cli", "from farthing.replay.run import replay\nimport farthing.wallet"),
+        ("farthing.commands.x", "from farthing.replay.run import replay\nimport farthing.wallet"),
         ("farthing.chain.x", "import apeish, vyperlike, boats"),
     ],
 )

@@ -1,5 +1,6 @@
 """From a URL to a chain one may send money to."""
 
+import threading
 from typing import Any
 
 from requests.exceptions import RequestException
@@ -85,6 +86,17 @@ def _shown(url: str) -> str:
 class _NodeProvider(HTTPProvider):
     """Makes one typed error of every way in which a node fails to answer, now or later."""
 
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        # Requests may be made from many threads.
+        self._asked = threading.local()
+
+    def encode_rpc_request(self, method: RPCEndpoint, params: Any) -> bytes:
+        encoded: bytes = super().encode_rpc_request(method, params)
+        # Its id stands last.
+        self._asked.id = int(encoded.rpartition(b":")[2].rstrip(b"} "))
+        return encoded
+
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         url = str(self.endpoint_uri)
         try:
@@ -95,4 +107,7 @@ class _NodeProvider(HTTPProvider):
             raise NodeUnreachable(url, "its answer is not JSON") from error
         if not isinstance(answer, dict):
             raise NodeUnreachable(url, "its answer is not JSON-RPC")
+        # One that could not read the request does not know its id.
+        if answer.get("id") not in (None, self._asked.id):
+            raise NodeUnreachable(url, "its answer is to another question")
         return answer

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from eth_typing import BlockNumber
 from hexbytes import HexBytes
 from web3 import Web3
-from web3.exceptions import TimeExhausted, TransactionNotFound
+from web3.exceptions import TimeExhausted
 from web3.types import Nonce, TxParams, TxReceipt, Wei
 
 from farthing.chain.connection import NodeUnreachable
@@ -189,47 +189,6 @@ class Sender:
         estimate = self.w3.eth.estimate_gas({**filled, "from": self.address})
         return estimate * (100 + GAS_MARGIN_PERCENT) // 100
 
-    def resume(self, transaction: HexBytes, raw: bytes) -> bool:
-        """Sends signed bytes of before once more, unless they are mined; whether they succeeded.
-
-        False also when the node will not take them any more: their nonce went to another one.
-
-        Raises:
-            TransactionLost: The node took them and no receipt came.
-            NodeUnreachable: The node cannot be asked.
-        """
-        receipt = self._receipt(transaction)
-        if receipt is None:
-            try:
-                self.w3.eth.send_raw_transaction(raw)
-            except Exception as error:
-                refusal = as_farthing_error(error, self.address)
-                if isinstance(refusal, NodeUnreachable):
-                    raise refusal from error
-                # Refused as known already, or as too late: its receipt tells which.
-                receipt = self._receipt(transaction)
-                if receipt is None and not self._is_pending(transaction):
-                    return False
-            receipt = receipt or self._wait(transaction)
-        return receipt["status"] == 1
-
-    def _receipt(self, transaction: HexBytes) -> TxReceipt | None:
-        try:
-            return self.w3.eth.get_transaction_receipt(transaction)
-        except TransactionNotFound:
-            return None
-        except Exception as error:
-            raise as_farthing_error(error, self.address) from error
-
-    def _is_pending(self, transaction: HexBytes) -> bool:
-        try:
-            self.w3.eth.get_transaction(transaction)
-        except TransactionNotFound:
-            return False
-        except Exception as error:
-            raise as_farthing_error(error, self.address) from error
-        return True
-
     def confirm(self, signed: Signed) -> TxReceipt:
         """Waits until a transaction that was sent is mined.
 
@@ -251,7 +210,7 @@ class Sender:
         except TimeExhausted as error:
             raise TransactionLost(transaction, f"waited {RECEIPT_SECONDS} s") from error
         except Exception as error:  # whatever it is, the transaction is out
-            raise TransactionLost(transaction, _words(error)) from error
+            raise TransactionLost(transaction, node_words(error)) from error
         if not {"status", "gasUsed", "logs"} <= receipt.keys():
             raise TransactionLost(transaction, "the node's receipt is not complete")
         return receipt
@@ -277,10 +236,10 @@ def as_farthing_error(error: Exception, sender: str) -> FarthingError:
     if isinstance(error, FarthingError):
         return error
     data = revert_data(error)
-    return TransactionRefused(sender, _words(error)) if data is None else typed_revert(data)
+    return TransactionRefused(sender, node_words(error)) if data is None else typed_revert(data)
 
 
-def _words(error: Exception) -> str:
+def node_words(error: Exception) -> str:
     """The node's own words where it said any, on one line."""
     response: Any = getattr(error, "rpc_response", None) or {}
     answered = response.get("error")

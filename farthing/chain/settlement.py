@@ -7,13 +7,15 @@ from typing import Any
 
 from eth_typing import BlockNumber, ChecksumAddress
 from web3 import Web3
-from web3.exceptions import BadFunctionCallOutput
+from web3.exceptions import BadFunctionCallOutput, Web3RPCError
 from web3.types import BlockIdentifier, TxReceipt
 
 from farthing.chain.artifacts import artifact
 from farthing.chain.events import Event, read_events
+from farthing.chain.json_rpc import asking
 from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import Sender, Transaction, as_farthing_error
+from farthing.chain.token import transferred
 from farthing.protocol import (
     MAX_ROWS,
     ChannelConfig,
@@ -116,10 +118,16 @@ class ReceiverAccount:
 
 @dataclass(frozen=True)
 class Settled:
-    """What a settlement moved, by the contract's own event: nothing when nothing was due."""
+    """What a settlement paid, by the contract's own event: nothing when nothing was due.
+
+    Attributes:
+        gas: Of the whole transaction.
+        moved: What of it the token says that it moved to the receiver.
+    """
 
     amount: int
     gas: int
+    moved: int
 
 
 @dataclass(frozen=True)
@@ -129,11 +137,13 @@ class Redeemed:
     Attributes:
         amount: What the redeemed rows added up to.
         credited: What of it the token refused to pay out; it waits for `Settlement.settle`.
+        moved: What of the rest the token says that it moved to the receiver.
         outcomes: What became of each row, in their order.
     """
 
     amount: int
     credited: int
+    moved: int
     outcomes: list[Outcome]
 
 
@@ -163,11 +173,13 @@ class Settlement:
 
         Raises:
             NotASettlement: Nothing of the kind is there.
+            NodeUnreachable, NodeRefused: The node does not say.
         """
         self.w3 = w3
         self.address: ChecksumAddress = Web3.to_checksum_address(address)
         self._contract = w3.eth.contract(self.address, abi=artifact("BatchSettlement").abi)
-        self.domain = self._read_domain()
+        with asking("the domain of the settlement contract"):
+            self.domain = self._read_domain()
 
     def _read_domain(self) -> Domain:
         chain_id = self.w3.eth.chain_id
@@ -175,7 +187,7 @@ class Settlement:
             raise NotASettlement(self.address, chain_id, "there is no code")
         try:
             answer = self._contract.functions.eip712Domain().call()
-        except FarthingError:
+        except (FarthingError, Web3RPCError):
             raise
         except Exception as error:
             raise NotASettlement(self.address, chain_id, "it has no EIP-712 domain") from error
@@ -283,10 +295,8 @@ class Settlement:
         Raises, besides what `Sender.transact` raises:
             ClaimTooLong: More than 100 rows.
         """
-        _check_length(claims)
-        rows = [claim.as_tuple() for claim in claims]
         try:
-            return sender.transact(self._transaction("claim", rows, gas=_claim_gas(claims)))
+            return sender.transact(self.plan_claim(claims))
         except ContractReverted as error:
             raise self._locate(error, claims, sender.address) from error
 
@@ -298,16 +308,28 @@ class Settlement:
         Raises, besides what `Sender.transact` raises:
             ClaimTooLong: More than 100 rows.
         """
-        _check_length(claims)
-        rows = [claim.as_tuple() for claim in claims]
         try:
-            gas = _claim_gas(claims)
-            return sender.transact(
-                self._transaction("claimWithSignature", rows, signature, gas=gas)
-            )
+            return sender.transact(self.plan_claim_with_signature(claims, signature))
         except ContractReverted as error:
             authorizer = claims[0].channel.receiver_authorizer if claims else sender.address
             raise self._locate(error, claims, authorizer) from error
+
+    def plan_claim(self, claims: Sequence[VoucherClaim]) -> Transaction:
+        """A claim sent by receiver or authorizer of every row. Raises `ClaimTooLong`."""
+        _check_length(claims)
+        rows = [claim.as_tuple() for claim in claims]
+        return self._transaction("claim", rows, gas=_claim_gas(claims))
+
+    def plan_claim_with_signature(
+        self, claims: Sequence[VoucherClaim], signature: bytes
+    ) -> Transaction:
+        """A claim that anybody sends, with the authorizer's signature over its rows.
+
+        Raises `ClaimTooLong`.
+        """
+        _check_length(claims)
+        rows = [claim.as_tuple() for claim in claims]
+        return self._transaction("claimWithSignature", rows, signature, gas=_claim_gas(claims))
 
     def sign_claims(self, authorizer: Signer, claims: Sequence[VoucherClaim]) -> bytes:
         """The receiver authorizer's signature over exactly these rows."""
@@ -315,9 +337,27 @@ class Settlement:
 
     def settle(self, sender: Sender, receiver: str, token: str) -> Settled:
         """Pays the receiver what was claimed and not yet paid; anyone may send it."""
-        receipt = sender.transact(self._transaction("settle", receiver, token))
-        paid = sum(e.args["amount"] for e in self.events(receipt) if e.name == "Settled")
-        return Settled(paid, receipt["gasUsed"])
+        return self.settled(sender.transact(self.plan_settle(receiver, token)))
+
+    def plan_settle(self, receiver: str, token: str) -> Transaction:
+        """A settlement, which anybody sends."""
+        return self._transaction("settle", receiver, token)
+
+    def claimed(self, receipt: TxReceipt) -> int:
+        """What a claim added to its channels' totals, by the contract's own events."""
+        return sum(e.args["claimAmount"] for e in self.events(receipt) if e.name == "Claimed")
+
+    def settled(self, receipt: TxReceipt) -> Settled:
+        """What a settlement did."""
+        events = [event for event in self.events(receipt) if event.name == "Settled"]
+        return Settled(
+            sum(event.args["amount"] for event in events),
+            receipt["gasUsed"],
+            sum(self._moved(receipt, event) for event in events),
+        )
+
+    def _moved(self, receipt: TxReceipt, event: Event) -> int:
+        return transferred(receipt, event.args["token"], self.address, event.args["receiver"])
 
     def refund(self, sender: Sender, config: ChannelConfig, amount: int) -> TxReceipt:
         """Gives up to ``amount`` of unclaimed money back; receiver or its authorizer only."""
@@ -352,7 +392,11 @@ class Settlement:
             "claimWithSignature", rows, self.sign_claims(authorizer, claims)
         )
         refund_call = self._transaction("refundWithSignature", *arguments)
-        return self._transaction("multicall", [claim_call.data, refund_call.data])
+        return self.plan_multicall([claim_call.data, refund_call.data])
+
+    def plan_multicall(self, calls: Sequence[bytes], gas: int | None = None) -> Transaction:
+        """Up to 16 calls of this contract by one sender, all or nothing."""
+        return self._transaction("multicall", list(calls), gas=gas)
 
     # ------------------------------------------------------------ Farthing's extension
 
@@ -403,7 +447,8 @@ class Settlement:
         for event in events:
             if event.name == "Redeemed":
                 outcomes = decode_outcomes(event.args["redeemed"], event.args["skipped"])
-                return Redeemed(event.args["amount"], credited, outcomes)
+                moved = self._moved(receipt, event)
+                return Redeemed(event.args["amount"], credited, moved, outcomes)
         raise NothingRedeemed(receipt["transactionHash"].hex())
 
     # ------------------------------------------------------------ internal

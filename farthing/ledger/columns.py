@@ -13,8 +13,6 @@ CONFIG = "payer, payer_authorizer, receiver, receiver_authorizer, token, withdra
 CHARGE = "id, channel_id, previous, amount, total, price, route, request_id, time"
 # In the order of `Answer`; the headers packed.
 ANSWER = "target, status, headers, body, expires_at"
-# In the order of `Deposit`.
-DEPOSIT = '"authorization", channel_id, amount, transaction_hash, raw, state'
 # In the order of `QueuedTransaction`; ``target`` is its ``to``.
 TRANSACTION = """id, sender, kind, subject, target, data, gas, state, nonce, block, block_hash,
     succeeded, gas_used, fee, reason, created_at, updated_at"""

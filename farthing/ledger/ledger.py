@@ -12,7 +12,6 @@ from farthing.ledger.records import (
     Channel,
     ChannelState,
     Charge,
-    Deposit,
     Difference,
     Mirror,
     NewCharge,
@@ -103,14 +102,6 @@ class Ledger(ABC):
     @abstractmethod
     def held_refund(self, channel_id: bytes, nonce: int) -> int:
         """What is held for the refund with that nonce; 0 when nothing is."""
-
-    @abstractmethod
-    def deposit(self, authorization: bytes) -> Deposit | None:
-        """The deposit of that name, if it was ever written down."""
-
-    @abstractmethod
-    def save_deposit(self, deposit: Deposit, time: int) -> None:
-        """Writes a deposit down, durably, in place of what was kept under its name."""
 
     # ------------------------------------------------------------ transactions
     #

@@ -14,7 +14,6 @@ from psycopg import IsolationLevel
 from farthing.ledger.columns import (
     ANSWER,
     CHARGE,
-    DEPOSIT,
     STATE,
     pack_headers,
     unpack_headers,
@@ -31,7 +30,6 @@ from farthing.ledger.records import (
     Answer,
     ChannelState,
     Charge,
-    Deposit,
     Difference,
     NewCharge,
     NotReserved,
@@ -174,27 +172,6 @@ class PostgresLedger(PostgresChannels, PostgresTransactions):
             return None
         target, status, headers, body, expires_at = row
         return Answer(target, status, unpack_headers(headers), body, expires_at)
-
-    # ------------------------------------------------------------ deposits
-
-    def deposit(self, authorization: bytes) -> Deposit | None:
-        row = self._row(f'SELECT {DEPOSIT} FROM deposits WHERE "authorization" = %s', authorization)
-        return None if row is None else Deposit(*row)
-
-    def save_deposit(self, deposit: Deposit, time: int) -> None:
-        self._write(
-            f"INSERT INTO deposits ({DEPOSIT}, time) VALUES (%s, %s, %s, %s, %s, %s, %s) "
-            'ON CONFLICT ("authorization") DO UPDATE SET channel_id = excluded.channel_id, '
-            "amount = excluded.amount, transaction_hash = excluded.transaction_hash, "
-            "raw = excluded.raw, state = excluded.state, time = excluded.time",
-            deposit.authorization,
-            deposit.channel_id,
-            deposit.amount,
-            deposit.transaction,
-            deposit.raw,
-            deposit.state,
-            time,
-        )
 
     # ------------------------------------------------------------ looking
 

@@ -157,6 +157,17 @@ MIGRATIONS = [
     );
     CREATE INDEX attempts_transaction ON farthing.attempts (transaction_id, id);
 
+    -- A deposit is a transaction now. One whose end is not known is not among them: the chain tells
+    -- if it comes.
+    INSERT INTO farthing.transactions (sender, kind, subject, target, data, gas, state, nonce,
+        succeeded, created_at, updated_at)
+        SELECT '', 'deposit', "authorization", '', '', 0, 'final', 0, true, time, time
+        FROM farthing.deposits WHERE state = 'confirmed';
+    INSERT INTO farthing.attempts (transaction_id, hash, raw, nonce, max_fee, tip, time)
+        SELECT id, transaction_hash, raw, 0, 0, 0, time
+        FROM farthing.transactions JOIN farthing.deposits ON subject = "authorization";
+    DROP TABLE farthing.deposits;
+
     CREATE TABLE farthing.transaction_rows (
         transaction_id bigint NOT NULL,
         channel_id bytea NOT NULL,

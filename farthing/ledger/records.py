@@ -146,26 +146,6 @@ class Charge(Struct, frozen=True):
     time: int
 
 
-class Deposit(Struct, frozen=True):
-    """A deposit that a payer authorised and this publisher sends.
-
-    Attributes:
-        authorization: Names it: 32 bytes that hash what the payer signed.
-        channel_id: The channel it funds.
-        amount: Smallest units.
-        transaction: Hash of the transaction it was last sent in; empty before.
-        raw: Those bytes, signed, to be sent again after a crash.
-        state: ``"open"`` until the chain has decided, then ``"confirmed"`` or ``"failed"``.
-    """
-
-    authorization: bytes
-    channel_id: bytes
-    amount: int
-    transaction: bytes
-    raw: bytes
-    state: str
-
-
 class QueuedTransaction(Struct, frozen=True):
     """A transaction of one of the publisher's keys, from its order to its end.
 

@@ -14,7 +14,6 @@ import apsw
 from farthing.ledger.columns import (
     ANSWER,
     CHARGE,
-    DEPOSIT,
     STATE,
     pack_headers,
     unpack_headers,
@@ -26,7 +25,6 @@ from farthing.ledger.records import (
     Answer,
     ChannelState,
     Charge,
-    Deposit,
     Difference,
     NewCharge,
     NotReserved,
@@ -221,33 +219,6 @@ class SqliteLedger(SqliteChannels, SqliteTransactions):
             return None
         target, status, headers, body, expires_at = row
         return Answer(target, status, unpack_headers(headers), body, expires_at)
-
-    # ------------------------------------------------------------ deposits
-
-    def deposit(self, authorization: bytes) -> Deposit | None:
-        with self._failing:
-            row = self._reader.execute(
-                f"SELECT {DEPOSIT} FROM deposits WHERE authorization = ?", (authorization,)
-            ).fetchone()
-        if row is None:
-            return None
-        _, channel_id, amount, transaction, raw, state = row
-        return Deposit(authorization, channel_id, to_amount(amount), transaction, raw, state)
-
-    def save_deposit(self, deposit: Deposit, time: int) -> None:
-        with self._transaction() as writer:
-            writer.execute(
-                f"INSERT OR REPLACE INTO deposits ({DEPOSIT}, time) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    deposit.authorization,
-                    deposit.channel_id,
-                    _blob(deposit.amount),
-                    deposit.transaction,
-                    deposit.raw,
-                    deposit.state,
-                    time,
-                ),
-            )
 
     # ------------------------------------------------------------ looking
 

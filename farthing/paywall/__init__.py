@@ -7,8 +7,8 @@ from farthing.paywall.offer import Offers
 from farthing.paywall.opening import open_paywall
 from farthing.paywall.paywall import Paywall
 from farthing.paywall.prices import PriceInvalid, Prices, Request
-from farthing.paywall.settings import Settings, SettingsInvalid
 from farthing.paywall.wsgi import WsgiPaywall
+from farthing.settings import Settings, SettingsInvalid
 
 __all__ = [
     "Admission",

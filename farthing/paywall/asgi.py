@@ -46,7 +46,7 @@ class PaywallMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            rule, path = self._find(scope["method"], scope)
+            rule, path = self.find(scope["method"], scope)
             if rule is not None:
                 decided = await self.paywall.admit(rule, _arrival(scope, path))
                 if isinstance(decided, Reply):
@@ -55,7 +55,7 @@ class PaywallMiddleware:
                 if decided is not None:
                     await _Exchange(self.paywall, decided, scope, send).run(self.app, receive)
                     return
-        elif kind == "websocket" and self._find("GET", scope)[0] is not None:
+        elif kind == "websocket" and self.find("GET", scope)[0] is not None:
             # A socket has no single answer to charge for: beneath a price there is none.
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": "not payable"})
@@ -75,7 +75,7 @@ class PaywallMiddleware:
 
         return closing
 
-    def _find(self, method: str, scope: Scope) -> tuple[Rule | Refused | None, str]:
+    def find(self, method: str, scope: Scope) -> tuple[Rule | Refused | None, str]:
         """What holds for a request, and the path for which it does."""
         path: str = scope["path"]
         root = self._root or scope.get("root_path")

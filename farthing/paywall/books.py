@@ -66,15 +66,6 @@ class Books:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, call, *arguments)
 
-    def saving(self, call: Callable[..., object], *more: object) -> Callable[[Any], None]:
-        """``call`` on the ledger, to be made from another thread, which waits for it."""
-        loop = asyncio.get_running_loop()
-
-        def save(value: Any) -> None:
-            asyncio.run_coroutine_threadsafe(self.write(call, value, *more), loop).result()
-
-        return save
-
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Runs ``work`` to its end, whoever waits for it."""
         task = asyncio.get_running_loop().create_task(work)

@@ -20,7 +20,7 @@ from farthing.ledger import ChannelState, Mirror, NewCharge
 from farthing.paywall.books import Books
 from farthing.paywall.checks import check_books, check_room
 from farthing.paywall.limits import Limits
-from farthing.paywall.onchain import OnChain, Refunded
+from farthing.paywall.onchain import DEPOSIT, OnChain, Refunded
 from farthing.paywall.prices import MAX_PRICE
 from farthing.paywall.reservations import Reservation
 from farthing.protocol import Domain, FarthingError
@@ -98,16 +98,15 @@ class Channels:
             return ""
         reservation.expires_at = math.inf
         name = self.chain.authorization(payment)
-        known = await self._books.read(self._ledger.deposit, name)
-        if known is None:
+        known = await self._books.read(self._ledger.find_transaction, DEPOSIT, name)
+        if known is None or known.state in ("failed", "refused"):
             # What would not be served with it is not worth the gas.
             state = reservation.state
             balance = min(state.mirror.balance + payment.deposit.amount, MAX_PRICE)
             mirror = msgspec.structs.replace(state.mirror, balance=balance)
             funded = msgspec.structs.replace(state, mirror=mirror)
             check_room(payment, funded, payment.amount, self._limits.exposure_cap)
-        save = self._books.saving(self._ledger.save_deposit, int(time.time()))
-        transaction = await self._on_chain(self.chain.deposit, payment, known, save)
+        transaction = await self._on_chain(self.chain.deposit, payment)
         await self._resync(payment, reservation)
         reservation.expires_at = time.monotonic() + self._limits.hold_seconds
         return transaction
@@ -124,40 +123,30 @@ class Channels:
         # However long it takes: what is given back is counted from this state.
         reservation.expires_at = math.inf
         loop = asyncio.get_running_loop()
-        before: list[tuple[int, int]] = []
 
         def hold(mirror: Mirror, amount: int) -> None:
-            held = self._hold(payment, state, mirror, amount, before)
+            held = self._hold(payment, state, mirror, amount)
             asyncio.run_coroutine_threadsafe(held, loop).result()
 
         try:
             refunded = await self._on_chain(self.chain.refund, payment, state, hold)
         except PaymentRefused:
-            # It will not happen, so nothing is held but for those before it.
-            for held in before:
-                await self._books.write(self._ledger.hold_refund, payment.channel_id, *held)
+            # It will not happen, and there is no other with its nonce, so nothing is held any more.
+            mirror = await self._on_chain(self.chain.mirror, payment.channel_id)
+            await self._books.write(
+                self._ledger.hold_refund, payment.channel_id, mirror.refund_nonce, 0
+            )
             await self._resync(payment, reservation)
             raise
         await self._resync(payment, reservation)
         return refunded
 
     async def _hold(
-        self,
-        payment: Payment,
-        state: ChannelState,
-        mirror: Mirror,
-        amount: int,
-        before: list[tuple[int, int]],
+        self, payment: Payment, state: ChannelState, mirror: Mirror, amount: int
     ) -> None:
-        """Makes sure, before a refund is sent, that what it gives back cannot be spent.
-
-        Adds to ``before`` the nonce, and what was held for it by a refund that may yet come.
-        """
-        nonce = mirror.refund_nonce
-        held = await self._books.read(self._ledger.held_refund, payment.channel_id, nonce)
-        before.append((nonce, held))
+        """Makes sure, before a refund is sent, that what it gives back cannot be spent."""
         await self._books.write(
-            self._ledger.hold_refund, payment.channel_id, nonce, max(amount, held)
+            self._ledger.hold_refund, payment.channel_id, mirror.refund_nonce, amount
         )
         await self._record(payment, mirror)
         # A charge of nothing moves the channel on, so that a request which was admitted before,
@@ -254,6 +243,8 @@ class Channels:
         """Ends the threads. A deposit whose request is gone still writes to the ledger by then."""
         # Not on the loop: a thread may be waiting for it.
         await asyncio.to_thread(self._threads.shutdown)
+        if self.chain is not None:
+            self.chain.close()
 
     async def _on_chain(self, call: Callable[..., T], *arguments: object) -> T:
         loop = asyncio.get_running_loop()

@@ -6,27 +6,25 @@ refunds are sent by the publisher's own key, so no third party is needed.
 
 from __future__ import annotations
 
-import threading
+import os
+import secrets
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from hexbytes import HexBytes
-from msgspec.structs import replace
-
+from farthing.chain.checked_node import Receipt, WouldFail
 from farthing.chain.connection import NodeUnreachable
+from farthing.chain.fees import FeePolicy
+from farthing.chain.journal import FAILED, QUEUED, REFUSED, SIGNED
+from farthing.chain.queue import TransactionQueue
 from farthing.chain.reverts import ContractReverted
-from farthing.chain.sender import (
-    Sender,
-    Signed,
-    Transaction,
-    TransactionLost,
-    TransactionRefused,
-)
+from farthing.chain.sender import Transaction, TransactionRefused, TransactionSigner
 from farthing.chain.settlement import Settlement
 from farthing.chain.wallets import is_contract, is_valid_erc1271
-from farthing.ledger import ChannelState, Deposit, LedgerUnavailable, Mirror
+from farthing.ledger import ChannelState, Ledger, LedgerUnavailable, Mirror
 from farthing.paywall.checks import check_books, check_signature
 from farthing.protocol import (
     DepositAuthorization,
@@ -46,8 +44,14 @@ from farthing.protocol.payments import (
 )
 from farthing.protocol.signatures import Signer
 
-# Nonces drawn for one transaction before it is given up.
-ATTEMPTS = 5
+DEPOSIT, REFUND = "deposit", "refund"
+# Blocks on top of a transaction's own after which nobody looks for it any more.
+CONFIRMATIONS = 12
+# Seconds that a request waits for its transaction, which goes on without it.
+WAIT_SECONDS = 120.0
+# After how long a transaction that cannot be sent, for want of coins or of a lower fee, is not
+# waited for.
+HELD_UP_SECONDS = 2.0
 
 
 class ChainUnavailable(FarthingError):
@@ -73,12 +77,18 @@ class Refunded:
 class OnChain:
     """The chain, as a paywall needs it. Its methods may run on several threads at a time.
 
+    What it sends goes through a `TransactionQueue`: it is written down first, and whatever process
+    has a queue of the same key on the same ledger may be the one that brings it to its end.
+
     Args:
         settlement: The contract.
-        sender: The publisher's key, which pays for gas. Nothing else in this process sends with it.
+        account: The publisher's key, which pays for gas.
         authorizer: The receiver authorizer's key; it signs claims and refunds.
         collectors: How deposits are pulled.
         min_deposit: The least a deposit may be, in smallest units.
+        ledger: Where transactions are written down; for this alone, and closed with it.
+        fees: What is offered for gas.
+        confirmations: Blocks after which a transaction is final.
 
     Every method raises `ChainUnavailable` when the chain cannot be asked.
     """
@@ -86,18 +96,28 @@ class OnChain:
     def __init__(
         self,
         settlement: Settlement,
-        sender: Sender,
+        account: TransactionSigner,
         authorizer: Signer,
         collectors: Collectors,
         min_deposit: int,
+        ledger: Ledger,
+        *,
+        fees: FeePolicy | None = None,
+        confirmations: int = CONFIRMATIONS,
     ) -> None:
         self._settlement = settlement
-        self._sender = sender
         self._authorizer = authorizer
         self._collectors = collectors
         self._min_deposit = min_deposit
-        # One nonce at a time; receipts are waited for outside of it.
-        self._sending = threading.Lock()
+        self._ledger = ledger
+        self.queue = TransactionQueue(
+            settlement.w3,
+            account,
+            ledger,
+            confirmations=confirmations,
+            fees=fees or FeePolicy(),
+            holder=f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}",
+        )
 
     def check(self) -> None:
         """Raises `ChainUnavailable` when the chain cannot be asked now."""
@@ -148,7 +168,7 @@ class OnChain:
         collector, data = self._collection(payment)
         try:
             self._settlement.check_deposit(
-                self._sender.address, payment.config, wish.amount, collector, data
+                self.queue.address, payment.config, wish.amount, collector, data
             )
         except ContractReverted as error:
             raise PaymentRefused(ErrorCode.DEPOSIT_SIMULATION_FAILED, str(error)) from error
@@ -161,69 +181,32 @@ class OnChain:
         amount = _wish(payment).amount.to_bytes(16, "big")
         return keccak(payment.channel_id + bytes.fromhex(collector[2:]) + amount + data)
 
-    def deposit(
-        self, payment: Payment, known: Deposit | None, save: Callable[[Deposit], None]
-    ) -> str:
+    def deposit(self, payment: Payment) -> str:
         """Sends a deposit and waits until the chain has it; the transaction's hash in hex.
+
+        One that was sent before is not sent again: the chain takes an authorization once.
 
         Args:
             payment: A deposit payload.
-            known: What the ledger has under its `authorization`. One that was sent before is not
-                sent again in other bytes: the chain takes an authorization once.
-            save: Writes a deposit down, durably; called before anything is sent.
 
         Raises:
             PaymentRefused: The chain refused it.
+            LedgerUnavailable: It cannot be written down; nothing was sent.
         """
-        if known is not None and known.state != "failed":
-            mined = self._resume(known)
-            if mined:
-                save(replace(known, state="confirmed"))
-                return "0x" + known.transaction.hex()
-        self.check_deposit(payment)
-        wish = _wish(payment)
-        collector, data = self._collection(payment)
-        plan = self._settlement.plan_deposit(payment.config, wish.amount, collector, data)
-        deposit = Deposit(
-            self.authorization(payment), payment.channel_id, wish.amount, b"", b"", "open"
-        )
-
-        def save_signed(signed: Signed) -> None:
-            nonlocal deposit
-            deposit = replace(deposit, transaction=bytes(signed.hash), raw=signed.raw)
-            save(deposit)
-
-        try:
-            signed = self._send(plan, save_signed)
-            receipt = self._sender.confirm(signed)
-        except ContractReverted as error:
-            save(replace(deposit, state="failed"))
-            raise PaymentRefused(ErrorCode.DEPOSIT_TRANSACTION_FAILED, str(error)) from error
-        except LedgerUnavailable:
-            raise
-        except FarthingError as error:
-            raise ChainUnavailable(str(error)) from error
-        moved = [
-            event
-            for event in self._settlement.events(receipt)
-            if event.name == "Deposited" and event.args["channelId"] == payment.channel_id
-        ]
-        if not moved:
-            save(replace(deposit, state="failed"))
-            raise PaymentRefused(
-                ErrorCode.DEPOSIT_TRANSACTION_FAILED, "the transaction deposited nothing"
-            )
-        save(replace(deposit, state="confirmed"))
-        return str(signed.hash.to_0x_hex())
-
-    def _resume(self, known: Deposit) -> bool:
-        """Whether a deposit that was sent before is on the chain; it is sent again if it is not."""
-        if known.state == "confirmed":
-            return True
-        try:
-            return self._sender.resume(HexBytes(known.transaction), known.raw)
-        except FarthingError as error:
-            raise ChainUnavailable(str(error)) from error
+        name, failed = self.authorization(payment), ErrorCode.DEPOSIT_TRANSACTION_FAILED
+        number = self._find(DEPOSIT, name)
+        if number is None:
+            self.check_deposit(payment)
+            wish = _wish(payment)
+            collector, data = self._collection(payment)
+            plan = self._settlement.plan_deposit(payment.config, wish.amount, collector, data)
+            with _asking(failed):
+                number = self.queue.submit(DEPOSIT, name, plan)
+        receipt = self._receipt(number, failed)
+        for event in self._settlement.events(receipt):
+            if event.name == "Deposited" and event.args["channelId"] == payment.channel_id:
+                return str(receipt["transactionHash"].to_0x_hex())
+        raise PaymentRefused(failed, "the transaction deposited nothing")
 
     def _collection(self, payment: Payment) -> tuple[str, bytes]:
         """The collector for a deposit, and the data it wants."""
@@ -270,6 +253,8 @@ class OnChain:
     ) -> Refunded:
         """Claims what was charged, gives the rest back, or the part that was asked for.
 
+        A refund of the channel that is on its way already is waited for, whatever is asked now.
+
         Args:
             payment: A refund payload whose voucher is for exactly what was charged.
             state: The channel's books.
@@ -280,9 +265,31 @@ class OnChain:
         Raises:
             PaymentRefused: Nothing is left, or less than was asked for, or the chain refused.
             LedgerBehind: More is claimed on chain than was charged.
+            LedgerUnavailable: It cannot be written down; nothing was sent.
         """
         mirror = self.mirror(payment.channel_id)
         check_books(payment.channel_id, state.charged, mirror)
+        name = payment.channel_id + mirror.refund_nonce.to_bytes(16, "big")
+        failed = ErrorCode.REFUND_TRANSACTION_FAILED
+        number = self._find(REFUND, name)
+        if number is None:
+            plan = self._plan_refund(payment, state, mirror, hold)
+            with _asking(failed):
+                # What it claims is not planned by a redeemer too.
+                rows = [(payment.channel_id, state.charged)]
+                number = self.queue.submit(REFUND, name, plan, rows)
+        receipt = self._receipt(number, failed)
+        events = self._settlement.events(receipt)
+        given = sum(event.args["amount"] for event in events if event.name == "Refunded")
+        return Refunded(str(receipt["transactionHash"].to_0x_hex()), given)
+
+    def _plan_refund(
+        self,
+        payment: Payment,
+        state: ChannelState,
+        mirror: Mirror,
+        hold: Callable[[Mirror, int], None],
+    ) -> Transaction:
         left = mirror.balance - state.charged
         amount = left if payment.refund_amount is None else payment.refund_amount
         if left <= 0:
@@ -297,52 +304,55 @@ class OnChain:
             claims.append(
                 VoucherClaim(payment.config, payment.ceiling, payment.signature, state.charged)
             )
-        plan = self._settlement.plan_refund(
+        hold(mirror, amount)
+        return self._settlement.plan_refund(
             self._authorizer, payment.config, amount, mirror.refund_nonce, claims
         )
-        is_held = False
-
-        def hold_once(_: Signed) -> None:
-            # Only once: holding moves the channel on, and the second time would find it moved.
-            nonlocal is_held
-            if not is_held:
-                hold(mirror, amount)
-                is_held = True
-
-        try:
-            signed = self._send(plan, hold_once)
-            receipt = self._sender.confirm(signed)
-        except (ContractReverted, TransactionRefused) as error:
-            raise PaymentRefused(ErrorCode.REFUND_TRANSACTION_FAILED, str(error)) from error
-        except (NodeUnreachable, TransactionLost) as error:
-            raise ChainUnavailable(str(error)) from error
-        events = self._settlement.events(receipt)
-        given = sum(event.args["amount"] for event in events if event.name == "Refunded")
-        return Refunded(str(signed.hash.to_0x_hex()), given)
 
     # ------------------------------------------------------------ sending
 
-    def _send(self, plan: Transaction, before: Callable[[Signed], None]) -> Signed:
-        """Signs and sends; ``before`` is called with what was signed before it is sent.
+    def _find(self, kind: str, name: bytes) -> int | None:
+        """The transaction of that name that was ordered before."""
+        known = self.queue.find(kind, name)
+        return None if known is None else known.id
 
-        Another process may send with the same key: then both can have drawn one nonce, and the
-        later is refused and draws again.
+    def _receipt(self, number: int, failed: ErrorCode) -> Receipt:
+        """Waits for a transaction.
+
+        Raises:
+            PaymentRefused: It failed, or will never be sent; with ``failed``.
+            ChainUnavailable: It is on its way, or will be.
         """
-        with self._sending:
-            for attempt in range(1, ATTEMPTS + 1):
-                self._sender.forget_nonce()
-                signed = self._sender.sign(plan)
-                before(signed)
-                try:
-                    self._sender.broadcast(signed)
-                except TransactionRefused:
-                    if attempt == ATTEMPTS:
-                        raise
-                else:
-                    break
-        return signed
+        with _asking(failed):
+            found = self.queue.wait(number, min(HELD_UP_SECONDS, WAIT_SECONDS))
+            if found.state == SIGNED or (found.state == QUEUED and not found.reason):
+                found = self.queue.wait(number, WAIT_SECONDS - HELD_UP_SECONDS)
+            receipt = self.queue.receipt(number)
+        if found.state in (FAILED, REFUSED) or (receipt is not None and receipt["status"] != 1):
+            raise PaymentRefused(failed, found.reason or "the transaction failed")
+        if found.state in (QUEUED, SIGNED) or receipt is None:
+            why = found.reason or self.queue.problem or "it is in no block yet."
+            raise ChainUnavailable(f"transaction {number} is on its way: {why}")
+        return receipt
+
+    def close(self) -> None:
+        """Closes the ledger it writes to. May be called again."""
+        self._ledger.close()
 
 
 def _wish(payment: Payment) -> DepositWish:
     assert payment.deposit is not None
     return payment.deposit
+
+
+@contextmanager
+def _asking(failed: ErrorCode) -> Iterator[None]:
+    """What the queue raises, as the paywall tells it: refused with ``failed``, or not known yet."""
+    try:
+        yield
+    except (ContractReverted, WouldFail) as error:
+        raise PaymentRefused(failed, str(error)) from error
+    except LedgerUnavailable:
+        raise
+    except FarthingError as error:
+        raise ChainUnavailable(str(error)) from error

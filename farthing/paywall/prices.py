@@ -20,13 +20,13 @@ from typing import TypeAlias
 from urllib.parse import unquote
 
 from farthing.protocol import FarthingError
+from farthing.protocol.amounts import MAX_AMOUNT, AmountInvalid, to_units
 
-MAX_PRICE = 2**128 - 1
+MAX_PRICE = MAX_AMOUNT
 FREE = "free"
 
 _RULE = re.compile(r"(?:([A-Z]+) +)?(/\S*)")
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
-_DECIMAL = re.compile(r"([0-9]{1,39})(?:\.([0-9]{1,39}))?")
 _CACHED_PATHS = 16_384
 # Longer ones are looked up each time, so that hostile ones cannot fill the memory.
 _CACHED_CHARACTERS = 512
@@ -153,7 +153,7 @@ class Prices:
             return 0
         try:
             return to_units(text, self.decimals)
-        except ValueError as error:
+        except AmountInvalid as error:
             raise PriceInvalid(rule, f"{error}, or 'free'") from None
 
     def _find(self, method: str, path: str) -> Rule | Refused | None:
@@ -172,24 +172,6 @@ class Prices:
             if _is_beneath(canonical, priced) or _is_beneath(path.casefold(), priced):
                 return Refused(priced.text)
         return None
-
-
-def to_units(text: str, decimals: int) -> int:
-    """An amount written in units of a token, like ``0.002``, in its smallest units.
-
-    Raises:
-        ValueError: It is none, with the reason.
-    """
-    digits = _DECIMAL.fullmatch(text)
-    if digits is None:
-        raise ValueError(f"{text!r} is not an amount; write it like '0.002'")
-    whole, fraction = digits[1], (digits[2] or "").rstrip("0")
-    if len(fraction) > decimals:
-        raise ValueError(f"{text!r} has more than the token's {decimals} decimals; write fewer")
-    units = int(whole + fraction.ljust(decimals, "0"))
-    if units > MAX_PRICE:
-        raise ValueError(f"{text!r} is more than a channel can hold; write less")
-    return units
 
 
 def _is_beneath(path: str, rule: Rule) -> bool:

@@ -29,13 +29,18 @@ REDEEM_SELECTOR = keccak(
 )[:4]
 
 _PAYER_SHIFT = 96
-_HAS_AUTHORIZER = 1 << 88
-_HAS_SALT = 1 << 89
-_HAS_CEILING = 1 << 90
+_HAS_AUTHORIZER = 1
+_HAS_SALT = 2
+_HAS_CEILING = 4
+_NO_SALT = bytes(32)
+_FLAGS_SHIFT = 88
+_V_EVEN = 27
+_TOP_BIT = 0x80
 _REASON_BITS = 4
 _TOTAL_BITS = 2**96 - 1
 _WORD = 32
 _HEAD_WORDS = 6
+_ROW_WORDS = 3
 
 REDEMPTION = StructType("Redemption(bytes call)")
 
@@ -127,15 +132,17 @@ def is_packable(claim: VoucherClaim) -> bool:
 def extras_of(claim: VoucherClaim) -> list[int]:
     """The words a claim's row adds to the extras: authorizer, salt, ceiling, where they differ
     from the payer, zero and the total."""
+    return [int.from_bytes(word, "big") for word in _rarer_parts(claim)[1]]
+
+
+def count_extras(claim: VoucherClaim) -> int:
+    """How many `extras_of` a claim there are."""
     channel = claim.channel
-    extras = []
-    if channel.payer_authorizer != channel.payer:
-        extras.append(int(channel.payer_authorizer, 16))
-    if any(channel.salt):
-        extras.append(int.from_bytes(channel.salt, "big"))
-    if claim.max_claimable_amount != claim.total_claimed:
-        extras.append(claim.max_claimable_amount)
-    return extras
+    return (
+        (channel.payer_authorizer != channel.payer)
+        + (channel.salt != _NO_SALT)
+        + (claim.max_claimable_amount != claim.total_claimed)
+    )
 
 
 def redeem_call(terms: Terms, claims: Sequence[VoucherClaim]) -> bytes:
@@ -146,15 +153,16 @@ def redeem_call(terms: Terms, claims: Sequence[VoucherClaim]) -> bytes:
     """
     if not 1 <= len(claims) <= MAX_ROWS:
         raise InvalidField("claims", claims, f"must be 1 to {MAX_ROWS} rows, not {len(claims)}")
-    rows = bytearray()
-    extras: list[int] = []
+    rows: list[bytes] = []
+    extras: list[bytes] = []
     for claim in claims:
-        if Terms.of(claim.channel) != terms:
+        if not _is_of(claim.channel, terms):
             raise InvalidField("claims", claim, "must all be of the redemption's terms")
         if not is_packable(claim):
             raise InvalidField("claims", claim, "must be packable; claim this one instead")
-        rows += _row(claim)
-        extras += extras_of(claim)
+        row, words = _row(claim)
+        rows.append(row)
+        extras += words
     if len(extras) > MAX_EXTRAS:
         raise InvalidField("claims", claims, f"need {len(extras)} extras of {MAX_EXTRAS}; split")
     return b"".join(
@@ -165,12 +173,22 @@ def redeem_call(terms: Terms, claims: Sequence[VoucherClaim]) -> bytes:
             _word(int(terms.token, 16)),
             _word(terms.withdraw_delay),
             _word(_HEAD_WORDS * _WORD),
-            _word((_HEAD_WORDS + 1) * _WORD + len(rows)),
+            _word((_HEAD_WORDS + 1 + _ROW_WORDS * len(rows)) * _WORD),
             _word(len(claims)),
-            rows,
+            *rows,
             _word(len(extras)),
-            *map(_word, extras),
+            *extras,
         )
+    )
+
+
+def _is_of(channel: ChannelConfig, terms: Terms) -> bool:
+    # Field by field: making `Terms` of each row would take as long as all the rest.
+    return (
+        channel.receiver == terms.receiver
+        and channel.receiver_authorizer == terms.receiver_authorizer
+        and channel.token == terms.token
+        and channel.withdraw_delay == terms.withdraw_delay
     )
 
 
@@ -198,18 +216,35 @@ def decode_outcomes(redeemed: Sequence[int], skipped: Sequence[int]) -> list[Out
     return outcomes
 
 
-def _row(claim: VoucherClaim) -> bytes:
+def _rarer_parts(claim: VoucherClaim) -> tuple[int, list[bytes]]:
+    """A claim's flags, and the words that it adds to the extras for them."""
     channel = claim.channel
-    head = int(channel.payer, 16) << _PAYER_SHIFT | claim.total_claimed
+    flags = 0
+    extras = []
     if channel.payer_authorizer != channel.payer:
-        head |= _HAS_AUTHORIZER
-    if any(channel.salt):
-        head |= _HAS_SALT
+        flags |= _HAS_AUTHORIZER
+        extras.append(bytes(12) + bytes.fromhex(channel.payer_authorizer[2:]))
+    if channel.salt != _NO_SALT:
+        flags |= _HAS_SALT
+        extras.append(channel.salt)
     if claim.max_claimable_amount != claim.total_claimed:
-        head |= _HAS_CEILING
-    r, s, v = claim.signature[:32], claim.signature[32:64], claim.signature[64]
+        flags |= _HAS_CEILING
+        extras.append(_word(claim.max_claimable_amount))
+    return flags, extras
+
+
+def _row(claim: VoucherClaim) -> tuple[bytes, list[bytes]]:
+    """A claim's three words, and those that it adds to the extras."""
+    flags, extras = _rarer_parts(claim)
+    payer, signature = bytes.fromhex(claim.channel.payer[2:]), claim.signature
+    low_half = (flags << _FLAGS_SHIFT | claim.total_claimed).to_bytes(12, "big")
     # EIP-2098: a low s leaves its top bit free, and v - 27 goes there.
-    return _word(head) + r + bytes((s[0] | (v - 27) << 7,)) + s[1:]
+    signed = (
+        signature[:64]
+        if signature[64] == _V_EVEN
+        else signature[:32] + bytes((signature[32] | _TOP_BIT,)) + signature[33:64]
+    )
+    return payer + low_half + signed, extras
 
 
 def _word(value: int) -> bytes:

@@ -34,12 +34,16 @@ def address(field: str, value: object) -> str:
     All-lower and all-upper digits carry no checksum and are taken; a mixed-case address whose
     checksum is wrong is refused, for it was mistyped or tampered with.
     """
-    if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
+    checksummed = _address(value) if isinstance(value, str) else None
+    if checksummed is None:
         raise InvalidField(field, value, "must be an address, 0x and 40 hex digits")
-    checksummed = _checksum(value[2:].lower())
-    if value != checksummed and value[2:] not in (value[2:].lower(), value[2:].upper()):
+    if value != checksummed and _is_mixed(str(value)):
         raise InvalidField(field, value, f"has a wrong checksum (right would be {checksummed})")
     return checksummed
+
+
+def _is_mixed(address: str) -> bool:
+    return address[2:] not in (address[2:].lower(), address[2:].upper())
 
 
 def non_zero_address(field: str, value: object) -> str:
@@ -134,8 +138,11 @@ def _uint(field: str, value: object, bits: int) -> int:
 # A publisher meets its own addresses in every channel; hashing them each time would cost more than
 # all other checks of a channel together.
 @lru_cache(maxsize=4_096)
-def _checksum(digits: str) -> str:
-    lower = digits.encode()
+def _address(value: str) -> str | None:
+    """The checksummed form of an address in any case; None when it is no address."""
+    if not _ADDRESS.fullmatch(value):
+        return None
+    lower = value[2:].lower().encode()
     # A letter is upper where the hash has a nibble above 7. All forty at once, as one number in
     # which 0x20 stands for the case of a letter.
     letters = int.from_bytes(lower.translate(_LETTERS), "big")

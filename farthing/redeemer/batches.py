@@ -1,9 +1,9 @@
-"""Redeems a receiver's latest vouchers, one batch after another, and pays them out."""
+"""A batch as a transaction; and many, one after another, by a key that does nothing else."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from farthing.chain.sender import Sender
+from farthing.chain.sender import Sender, Transaction
 from farthing.chain.settlement import MAX_CLAIMS, Settlement
 from farthing.protocol import (
     MAX_ROWS,
@@ -14,11 +14,28 @@ from farthing.protocol import (
     sign,
 )
 from farthing.protocol.signatures import Signer
-from farthing.redeemer.gas import calldata_gas, gas_limit
+from farthing.redeemer.gas import RELAY_GAS, calldata_gas, gas_limit
 from farthing.redeemer.packer import Batch, pack
 
-# What relaying adds to a redemption: the authorizer's signature and the call within the call.
-RELAY_GAS = 100_000
+
+def redeem_transaction(
+    settlement: Settlement, batch: Batch, sender: str, authorizer: Signer
+) -> Transaction:
+    """The redemption of a batch by that sender; the authorizer signs what the sender may not do."""
+    call, gas = batch.call(), gas_limit(batch)
+    if sender in (batch.terms.receiver, batch.terms.receiver_authorizer):
+        return settlement.plan_redeem(call, gas)
+    signature = sign(authorizer, RedemptionCall(call), settlement.domain)
+    gas += RELAY_GAS + calldata_gas(signature)
+    return settlement.plan_redeem_with_signature(call, signature, gas)
+
+
+def claim_transaction(
+    settlement: Settlement, claims: Sequence[VoucherClaim], authorizer: Signer
+) -> Transaction:
+    """The claim of up to 100 rows, by anybody, with the authorizer's signature."""
+    signature = settlement.sign_claims(authorizer, claims)
+    return settlement.plan_claim_with_signature(claims, signature)
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,7 @@ def redeem(
     deadlines: Mapping[bytes, int] | None = None,
     on_batch: Callable[[int], None] = lambda rows: None,
 ) -> Redemption:
-    """Redeems vouchers of one receiver authorizer.
+    """Redeems vouchers of one receiver authorizer, without a ledger or a policy.
 
     In packed rows where the contract has them, which the contract is asked. What does not fit in
     a packed row, and everything at the official contract, is claimed row by row and settled.
@@ -94,14 +111,7 @@ def _redeem(
     settlement: Settlement, sender: Sender, authorizer: Signer, batch: Batch, done: Redemption
 ) -> list[VoucherClaim]:
     """Sends one packed batch. Returns the rows that have to be claimed instead."""
-    call, gas = batch.call(), gas_limit(batch)
-    if sender.address in (batch.terms.receiver, batch.terms.receiver_authorizer):
-        transaction = settlement.plan_redeem(call, gas)
-    else:
-        signature = sign(authorizer, RedemptionCall(call), settlement.domain)
-        gas += RELAY_GAS + calldata_gas(signature)
-        transaction = settlement.plan_redeem_with_signature(call, signature, gas)
-    receipt = sender.transact(transaction)
+    receipt = sender.transact(redeem_transaction(settlement, batch, sender.address, authorizer))
     redeemed = settlement.redeemed(receipt)
     done.batches += 1
     done.gas += receipt["gasUsed"]

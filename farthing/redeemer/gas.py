@@ -5,19 +5,20 @@ makes the contract do. The constants were measured on anvil (prague); ``tests/re
 prediction within 1% of the receipt. Where they come from: ``docs/gas.md``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from farthing.chain.settlement import Channel
 from farthing.protocol import (
     ZERO_ADDRESS,
+    ChannelConfig,
     Domain,
     Outcome,
     Reason,
     Voucher,
     VoucherClaim,
-    extras_of,
+    count_extras,
     is_payer_signature,
 )
 
@@ -32,6 +33,8 @@ FLOOR_QUARTERS = 10
 
 # A call without its rows: dispatch, lock, domain, arguments in memory, the event's head.
 CALL_GAS = 7_383
+# The calldata that all its rows share, about.
+SHARED_DATA_GAS = 1_700
 # One row that is not due: read, hashed, looked up for the first time in the transaction.
 ROW_GAS = 3_192
 # What verifying a signature adds, and what recording adds to a row that is good.
@@ -52,6 +55,19 @@ WARM_CODE_GAS = 2_500
 PAYOUT_GAS = 15_784
 # What must be left for a payout, whatever the token then uses of it; see the contract.
 PAYOUT_RESERVE = 250_000
+
+# Limit of what relaying adds to a redemption: the authorizer's signature and the call within the
+# call; and what it does add, once and for each row.
+RELAY_GAS = 100_000
+RELAY_CALL_GAS = 8_000
+RELAY_ROW_GAS = 110
+# A `claimWithSignature` with the settlement after it, and one of its rows, about as much as the
+# official contract was measured to take; a contract wallet's own check comes on top.
+CLAIM_CALL_GAS = 60_000
+SETTLE_GAS = 47_000
+CLAIM_ROW_GAS = 24_000
+WALLET_GAS = 20_000
+UNKNOWN = Channel(0, 0)
 
 
 @dataclass(frozen=True)
@@ -75,11 +91,37 @@ def calldata_gas(call: bytes) -> int:
     return zeros * ZERO_BYTE_GAS + (len(call) - zeros) * BYTE_GAS
 
 
-def good_row_gas(claim: VoucherClaim) -> int:
-    """About what a good row adds to a batch, calldata included; for planning batches."""
-    row_bytes = 96 + 32 * len(extras_of(claim))
-    execution = ROW_GAS + VERIFY_GAS + RECORD_GAS + _rarer_parts_gas(claim)
-    return execution + row_bytes * BYTE_GAS
+def good_row_gas(claim: VoucherClaim, extras: int | None = None) -> int:
+    """About what a good row adds to a batch, calldata included; for planning batches.
+
+    Args:
+        extras: The number of words it adds to the extras, if it is known.
+    """
+    words = count_extras(claim) if extras is None else extras
+    return row_gas(claim.channel, words)
+
+
+def row_gas(channel: ChannelConfig, words: int) -> int:
+    """`good_row_gas` of a channel's row that adds so many words to the extras."""
+    execution = ROW_GAS + VERIFY_GAS + RECORD_GAS + _rarer_parts_gas(channel, words)
+    return execution + (96 + 32 * words) * BYTE_GAS
+
+
+def batch_gas(claims: Sequence[VoucherClaim]) -> int:
+    """About what a redemption of good rows uses, payout included; for planning."""
+    once = TRANSACTION_GAS + CALL_GAS + SHARED_DATA_GAS + PAYOUT_GAS
+    return once + sum(map(good_row_gas, claims))
+
+
+def relay_gas(rows: int) -> int:
+    """About what it adds that somebody else sends a redemption; for planning."""
+    return RELAY_CALL_GAS + RELAY_ROW_GAS * rows
+
+
+def claims_gas(claims: Sequence[VoucherClaim]) -> int:
+    """About what claiming row by row and settling uses; for planning."""
+    wallets = sum(claim.channel.payer_authorizer == ZERO_ADDRESS for claim in claims)
+    return CLAIM_CALL_GAS + SETTLE_GAS + CLAIM_ROW_GAS * len(claims) + WALLET_GAS * wallets
 
 
 def gas_limit(batch: "Batch") -> int:
@@ -95,6 +137,7 @@ def predict(
     *,
     is_contract: Callable[[str], bool] = lambda address: False,
     payout_gas: int = PAYOUT_GAS,
+    verified: bool = False,
 ) -> Prediction:
     """Plays a batch on the given state.
 
@@ -103,6 +146,8 @@ def predict(
             is taken for unknown.
         is_contract: Whether an address has code; asked for payers without an authorizer.
         payout_gas: What the token needs for a transfer to the receiver.
+        verified: Every signature was checked before by the contract's rules, and is taken for good:
+            recovering it once more would cost ten times as much as all the rest.
     """
     data_gas = calldata_gas(batch.call())
     gas = TRANSACTION_GAS + CALL_GAS + data_gas
@@ -112,10 +157,10 @@ def predict(
     amount = 0
     outcomes = []
     for index, claim in enumerate(batch.claims):
-        channel_id = claim.channel.channel_id(domain)
-        channel = channels.get(channel_id, Channel(0, 0))
+        channel_id = batch.channel_ids[index]
+        channel = channels.get(channel_id, UNKNOWN)
         before = claimed.get(channel_id, channel.total_claimed)
-        gas += ROW_GAS + _rarer_parts_gas(claim)
+        gas += ROW_GAS + _rarer_parts_gas(claim.channel, count_extras(claim))
         gas -= WARM_LOOKUP_GAS if channel_id in claimed else 0
         if claim.channel.payer_authorizer == ZERO_ADDRESS:
             gas -= WARM_CODE_GAS if claim.channel.payer in asked else 0
@@ -124,8 +169,7 @@ def predict(
         reason, total = _judge(claim, channel, before, is_contract)
         if reason is Reason.REDEEMED:
             gas += VERIFY_GAS
-            voucher = Voucher(channel_id, claim.max_claimable_amount)
-            if not _is_signed(claim, voucher.digest(domain)):
+            if not verified and not _is_signed(claim, channel_id, domain):
                 reason, total = Reason.BAD_SIGNATURE, 0
             else:
                 gas += RECORD_GAS
@@ -142,14 +186,13 @@ def predict(
     return Prediction(max(gas, floor), amount, outcomes)
 
 
-def _rarer_parts_gas(claim: VoucherClaim) -> int:
-    words = len(extras_of(claim))
+def _rarer_parts_gas(channel: ChannelConfig, words: int) -> int:
     if not words:
         return 0
     gas = FLAGS_GAS + EXTRA_GAS * words
-    if claim.channel.payer_authorizer != claim.channel.payer:
+    if channel.payer_authorizer != channel.payer:
         gas += SIGNER_GAS
-    if claim.channel.payer_authorizer == ZERO_ADDRESS:
+    if channel.payer_authorizer == ZERO_ADDRESS:
         gas += CODE_GAS
     return gas
 
@@ -169,7 +212,8 @@ def _judge(
     return Reason.REDEEMED, total
 
 
-def _is_signed(claim: VoucherClaim, digest: bytes) -> bool:
+def _is_signed(claim: VoucherClaim, channel_id: bytes, domain: Domain) -> bool:
+    digest = Voucher(channel_id, claim.max_claimable_amount).digest(domain)
     # Here a payer without an authorizer has no code: the row would have been skipped before.
     return is_payer_signature(
         claim.channel, digest, claim.signature, is_contract=lambda address: False

@@ -22,17 +22,16 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
+from farthing.protocol.amounts import AmountInvalid, to_units
 from farthing.protocol.errors import FarthingError
 from farthing.replay.access_log import Read
 
-MAX_PRICE = 2**128 - 1
 MAX_FILE_BYTES = 1024 * 1024
 
 _BUILT_IN = "default_prices.toml"
 _TOKEN = re.compile(
     r"(?P<deep>\*\*)|(?P<segment>(?<=/)\*(?=/|\Z))|(?P<star>\*)|(?P<literal>.)", re.DOTALL
 )
-_DECIMAL = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 _TOML_POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)\Z")
 _CACHED_PATHS = 16384
 # Longer paths are matched again each time, so that hostile ones cannot fill the memory.
@@ -205,23 +204,10 @@ def _price(value: object, decimals: int, source: str, rule: int | None, field: s
 
     if not isinstance(value, str):
         raise refused('not a string; write the price in quotes, such as "0.02", to keep it exact')
-    shown = repr(value if len(value) <= 60 else value[:60] + "...")
-    digits = _DECIMAL.fullmatch(value)
-    if digits is None:
-        raise refused(
-            f"{shown} is not a price; "
-            "write digits with at most one point between them, such as 0.02"
-        )
-    whole, fraction = digits[1], digits[2] or ""
-    if len(fraction) > decimals:
-        raise refused(
-            f"{shown} has {len(fraction)} decimals and the token has {decimals}; "
-            f"write at most {decimals} digits after the point"
-        )
-    significant = (whole + fraction.ljust(decimals, "0")).lstrip("0") or "0"
-    if len(significant) > len(str(MAX_PRICE)) or int(significant) > MAX_PRICE:
-        raise refused(f"{shown} is more than a channel can hold; write a smaller price")
-    return int(significant)
+    try:
+        return to_units(value, decimals)
+    except AmountInvalid as error:
+        raise refused(str(error)) from None
 
 
 class _Patterns:

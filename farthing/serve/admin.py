@@ -1,7 +1,8 @@
 """What is told to who runs the server, and to nobody else: metrics and health, on their own port.
 
 /metrics                  for Prometheus
-/healthz                  200, or 503 and which part is down
+/healthz                  200, or 503 and what is down: ledger or chain, or one of the parts where
+                          no readers are served
 /healthz?without=chain    the same for a load balancer: known channels pay without the chain
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from farthing.operations.start import Operations
 from farthing.paywall import Paywall
 from farthing.paywall.asgi import Receive, Scope, Send
 from farthing.serve.metrics import CONTENT_TYPE, Metrics
@@ -22,15 +24,21 @@ class Admin:
     """An ASGI app.
 
     Args:
-        paywall: Whose health is told.
+        paywall: Whose health is told; None where it is that of the parts.
+        operations: The parts.
         metrics: What has been counted.
         load: Tells how many requests and connections there are.
     """
 
     def __init__(
-        self, paywall: Paywall, metrics: Metrics, load: Callable[[], tuple[int, int]]
+        self,
+        paywall: Paywall | None,
+        operations: Operations,
+        metrics: Metrics,
+        load: Callable[[], tuple[int, int]],
     ) -> None:
         self._paywall = paywall
+        self._operations = operations
         self._metrics = metrics
         self._load = load
 
@@ -49,9 +57,15 @@ class Admin:
         if scope["method"] not in ("GET", "HEAD"):
             return 405, JSON, b'{"error":"method_not_allowed"}'
         if scope["path"] == "/metrics":
-            health = await self._paywall.health()
+            health = {} if self._paywall is None else await self._paywall.health()
             return 200, CONTENT_TYPE, self._metrics.text(health, *self._load())
+        if scope["path"] == "/healthz" and self._paywall is None:
+            states = self._operations.states()
+            parts = {name: state.error or "ok" for name, state in states.items()}
+            is_well = set(parts.values()) <= {"ok"}
+            return 200 if is_well else 503, JSON, msgspec.json.encode(parts)
         if scope["path"] == "/healthz":
+            assert self._paywall is not None
             health = await self._paywall.health()
             counted = set(health)
             if scope["query_string"] == b"without=chain":

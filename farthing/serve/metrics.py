@@ -15,8 +15,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from farthing.operations.start import Operations
 from farthing.paywall import Paywall
 from farthing.paywall.admission import Charged
+from farthing.serve.standing_metrics import part_families, standing_families
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # Upper bounds in seconds.
@@ -47,8 +49,9 @@ class Timings:
 class Metrics:
     """Counts charges as they are made, and puts all there is to tell into Prometheus's form."""
 
-    def __init__(self, paywall: Paywall) -> None:
+    def __init__(self, paywall: Paywall | None, operations: Operations) -> None:
         self._paywall = paywall
+        self._operations = operations
         self._charged = 0
         self._requests = Timings()
         self._commits = Timings()
@@ -73,12 +76,22 @@ class Metrics:
     def _families(
         self, health: Mapping[str, str], requests: int, connections: int
     ) -> Iterable[Metric]:
+        if self._paywall is not None:
+            yield from self._of_paywall(self._paywall, health, requests, connections)
+        yield from part_families(self._operations.states())
+        if self._operations.standing is not None:
+            yield from standing_families(self._operations.standing)
+        yield from self._process.collect()
+
+    def _of_paywall(
+        self, paywall: Paywall, health: Mapping[str, str], requests: int, connections: int
+    ) -> Iterable[Metric]:
         outcomes = CounterMetricFamily(
             "farthing_requests",
             "Priced requests by what became of them; `paid` ones are charged.",
             labels=["outcome"],
         )
-        for outcome, count in sorted(self._paywall.counts.items()):
+        for outcome, count in sorted(paywall.counts.items()):
             outcomes.add_metric([outcome], count)
         yield outcomes
         yield CounterMetricFamily(
@@ -98,7 +111,6 @@ class Metrics:
         for part in ("ledger", "chain"):
             up.add_metric([part], float(part not in health))
         yield up
-        yield from self._process.collect()
 
 
 class _Moment(CollectorRegistry):

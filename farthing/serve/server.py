@@ -9,8 +9,9 @@ import logging
 import signal
 import socket
 import sys
+import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,18 @@ import uvicorn
 import uvloop
 from uvicorn.importer import import_from_string
 
-from farthing.paywall import Paywall, PaywallMiddleware, Settings, open_paywall
+from farthing.opening import Ask, open_contracts, open_keys
+from farthing.operations.restored import mark_if_behind
+from farthing.operations.start import PARTS, Operations
+from farthing.paywall import Paywall, PaywallMiddleware, open_paywall
 from farthing.paywall.admission import Charged
 from farthing.paywall.asgi import App
 from farthing.protocol import FarthingError
 from farthing.serve.admin import Admin
+from farthing.serve.gate import Gate
 from farthing.serve.logs import PaymentLog, log_to_stderr
 from farthing.serve.metrics import Metrics
+from farthing.settings import Settings
 
 log = logging.getLogger("farthing.serve")
 
@@ -66,23 +72,26 @@ class Address:
 
 
 def serve(
-    app: str,
+    app: str | None,
     config: Path,
     public: Address,
     admin: Address,
     *,
     grace: int,
-    ask: Callable[[Path], str] | None = None,
+    only: Iterable[str] = (),
+    ask: Ask | None = None,
 ) -> None:
     """Serves ``app`` until SIGTERM or SIGINT, then ends what is under way and returns.
 
     Args:
-        app: ``module:attribute`` of an ASGI app, seen from the working directory.
+        app: ``module:attribute`` of an ASGI app, seen from the working directory. None where the
+            paywall is not one of the parts.
         config: The settings.
         public: Where readers come.
         admin: Where metrics and health are.
-        grace: Seconds that requests under way have to end.
-        ask: Asks for a keystore's password; see `open_paywall`.
+        grace: Seconds that requests and parts under way have to end.
+        only: The parts to run, of `PARTS`; all without any.
+        ask: Asks for a keystore's password; see `open_keys`.
 
     Raises:
         AppUnusable: There is no such app.
@@ -90,20 +99,32 @@ def serve(
         SettingsInvalid, KeyUnusable: see `open_paywall`. Nothing was started then.
     """
     settings = Settings.load(config)
-    application = load_app(app)
-    with public.listen() as readers, admin.listen() as operators:
+    names = frozenset(only) or frozenset(PARTS)
+    application = load_app(app) if "paywall" in names else None
+    with contextlib.ExitStack() as stack:
+        readers = None if application is None else stack.enter_context(public.listen())
+        operators = stack.enter_context(admin.listen())
         log_to_stderr()
-        paywall = open_paywall(settings, ask=ask)
+        keys = open_keys(settings, ask)
+        contracts = open_contracts(settings)
+        operations = Operations(settings, keys, contracts, names)
+        site = None
+        if application is not None and readers is not None:
+            paywall = open_paywall(settings, keys=keys, while_restored=True)
+            mark_if_behind(settings, paywall.ledger, contracts.settlement, time.time())
+            site = Site(application, paywall, readers)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(application, paywall, readers, operators, grace))
+            runner.run(run(site, operations, operators, grace))
 
 
-def load_app(name: str) -> App:
+def load_app(name: str | None) -> App:
     """The ASGI app called ``name``.
 
     Raises:
         AppUnusable: There is none.
     """
+    if name is None:
+        raise AppUnusable("no app is named: name one such as app:app, or run --only other parts.")
     sys.path.insert(0, str(Path.cwd()))
     try:
         app: Any = import_from_string(name)
@@ -126,29 +147,55 @@ def load_app(name: str) -> App:
     return found
 
 
+@dataclass(frozen=True)
+class Site:
+    """An app, the paywall in front of it, and where readers come."""
+
+    app: App
+    paywall: Paywall
+    readers: socket.socket
+
+
 async def run(
-    app: App, paywall: Paywall, readers: socket.socket, operators: socket.socket, grace: int
+    site: Site | None, operations: Operations, operators: socket.socket, grace: int
 ) -> None:
-    """Serves on two listening sockets until a signal, and closes the paywall; see `serve`."""
-    metrics = Metrics(paywall)
-    paywall.on_charge = _observer(metrics)
-    server = _Server(_config(PaywallMiddleware(app, paywall), grace, lifespan="auto"))
-    state = server.server_state
-    load = lambda: (len(state.tasks), len(state.connections))  # noqa: E731
-    admin = _Server(_config(Admin(paywall, metrics, load), 1, lifespan="off"))
+    """Serves on listening sockets until a signal, and closes the paywall; see `serve`."""
+    paywall = None if site is None else site.paywall
+    metrics = Metrics(paywall, operations)
+    addresses = {"admin": _shown(operators)}
+    paid = None
+    if site is not None:
+        site.paywall.on_charge = _observer(metrics)
+        paid = _Server(_config(Gate(site.app, site.paywall), grace, lifespan="auto"))
+        addresses["at"] = _shown(site.readers)
+
+    def load() -> tuple[int, int]:
+        if paid is None:
+            return 0, 0
+        return len(paid.server_state.tasks), len(paid.server_state.connections)
+
+    admin = _Server(_config(Admin(paywall, operations, metrics, load), 1, lifespan="off"))
+    # The one that is told to stop; the other ends after it.
+    main = paid or admin
     loop = asyncio.get_running_loop()
     for number in STOPPING:
-        loop.add_signal_handler(number, server.stop, number)
+        loop.add_signal_handler(number, main.stop, number)
+    main.on_started = lambda: log.info("serving", extra={"fields": addresses})
     watched = loop.create_task(admin.serve([operators]))
-    addresses = {"at": _shown(readers), "admin": _shown(operators)}
-    server.on_started = lambda: log.info("serving", extra={"fields": addresses})
+    operations.start()
     try:
-        await server.serve([readers])
+        if paid is not None and site is not None:
+            await paid.serve([site.readers])
+        else:
+            await watched
     finally:
         admin.should_exit = True
         await watched
-        # An app without a lifespan has not closed it.
-        await paywall.close()
+        if paywall is not None:
+            # An app without a lifespan has not closed it.
+            await paywall.close()
+        for name in await asyncio.to_thread(operations.join, grace):
+            log.warning("%s did not end in %d seconds and is left as it is", name, grace)
         log.info("stopped")
 
 

@@ -33,12 +33,13 @@ class FolderTaken(FarthingError):
 
 @dataclass(frozen=True)
 class Network:
-    """A chain to begin on, with the token to be paid in."""
+    """A chain to begin on, with the token to be paid in, and what a coin costs in it."""
 
     name: str
     chain_id: int
     rpc: str
     token: str
+    coin_price: str
 
 
 BASE_SEPOLIA = Network(
@@ -46,13 +47,14 @@ BASE_SEPOLIA = Network(
     84_532,
     "https://sepolia.base.org",
     "0x036CbD53842c5426634e7929541eC2318f3dCF7e",
+    "3000",
 )
 
 
 def devnet_network() -> Network:
     """What `farthing devnet` runs on its usual port."""
     token = create2_address(artifact("TestUSD").bytecode)
-    return Network("`farthing devnet`", 31_337, f"http://127.0.0.1:{DEVNET_PORT}", token)
+    return Network("`farthing devnet`", 31_337, f"http://127.0.0.1:{DEVNET_PORT}", token, "0")
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def start(folder: Path, password: Callable[[], str], *, devnet: bool) -> Start:
         chain_id=network.chain_id,
         chain_name=network.name,
         token=network.token,
+        coin_price=network.coin_price,
         settlement=X402_SETTLEMENT,
         erc3009=X402_ERC3009_COLLECTOR,
         permit2=X402_PERMIT2_COLLECTOR,

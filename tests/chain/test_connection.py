@@ -1,3 +1,4 @@
+import json
 import socket
 
 import pytest
@@ -130,3 +131,12 @@ def test_request__a_contract_cannot_send_us_to_a_url() -> None:
     error = as_farthing_error(caught.value, contract)
     assert type(error) is RevertedWithReason
     assert error.data[:4].hex() == "556f1830"
+
+
+def test_connect__an_answer_to_another_question() -> None:
+    def mixed_up(body: bytes) -> bytes:
+        before = json.loads(body)["id"] - 1
+        return json.dumps({"jsonrpc": "2.0", "id": before, "result": "0x1"}).encode()
+
+    with stub_node(mixed_up) as url, pytest.raises(NodeUnreachable, match="to another question"):
+        connect(url)

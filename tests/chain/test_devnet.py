@@ -205,7 +205,7 @@ def test_devnet__port_in_use() -> None:
 def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """`farthing devnet` as a process of its own, with a process group of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "farthing.cli", "devnet", *arguments],
+        [sys.executable, "-m", "farthing.commands", "devnet", *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -2,6 +2,8 @@
 
 import pytest
 
+from farthing.chain.connection import connect
+from farthing.chain.json_rpc import NodeRefused
 from farthing.chain.reverts import (
     ClaimExceedsBalance,
     EmptyBatch,
@@ -35,6 +37,7 @@ from tests.escrow_world import (
     World,
     party,
 )
+from tests.faulty_node import Fault, faulty_node
 
 # ---------------------------------------------------------------- deposit
 
@@ -127,7 +130,7 @@ def test_claim__two_channels_then_settle(world: World, claimer: object) -> None:
 
 def test_settle__nothing_due(world: World) -> None:
     settled = world.settlement.settle(world.operator, RECEIVER.address, world.token.address)
-    assert settled == Settled(0, settled.gas)
+    assert settled == Settled(0, settled.gas, 0)
 
 
 def test_claim__a_stale_row_moves_nothing(world: World) -> None:
@@ -367,3 +370,12 @@ def test_settlement__a_contract_with_another_domain(world: World) -> None:
     with pytest.raises(NotASettlement) as caught:
         Settlement(world.w3, world.token.address)
     assert "its domain is ('Test USD', " in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["eth_chainId", "eth_getCode", "eth_call"])
+def test_settlement__a_node_that_is_busy(node_world: World, node_url: str, method: str) -> None:
+    with faulty_node(node_url) as node:
+        w3 = connect(node.url)
+        node.then(method, Fault.REFUSE)
+        with pytest.raises(NodeRefused, match="limit exceeded"):
+            Settlement(w3, node_world.settlement.address)

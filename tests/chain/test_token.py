@@ -1,8 +1,11 @@
 import pytest
 
+from farthing.chain.connection import connect
+from farthing.chain.json_rpc import NodeRefused
 from farthing.chain.reverts import ERC20InsufficientBalance
 from farthing.chain.token import MAX_MINT, MINT_ACCOUNT_GAS, MINT_GAS, NotAToken, Token
 from tests.escrow_world import FUNDS, PAYER, RECEIVER, World, party
+from tests.faulty_node import Fault, faulty_node
 
 
 def test_token__reads_what_it_is(world: World) -> None:
@@ -44,3 +47,12 @@ def test_token__not_a_token(world: World, where: str) -> None:
     assert str(caught.value) == (
         f"no ERC-3009 token at {address}: check the address and the chain."
     )
+
+
+@pytest.mark.parametrize("method", ["eth_chainId", "eth_call"])
+def test_token__a_node_that_is_busy(node_world: World, node_url: str, method: str) -> None:
+    with faulty_node(node_url) as node:
+        w3 = connect(node.url)
+        node.then(method, Fault.REFUSE)
+        with pytest.raises(NodeRefused, match="limit exceeded"):
+            Token(w3, node_world.token.address)

@@ -209,7 +209,7 @@ def by_python(stage: Stage, rows: Sequence[tuple[Funded, int, Words]]) -> list[O
             places.append(place)
         else:
             assert outcomes[-1].reason is Reason.BAD_SIGNATURE
-    batch = Batch(Terms.of(claims[0].channel), tuple(claims))
+    batch = Batch.of(claims, stage.domain)
     predicted = predict(batch, stage.domain, stage.books).outcomes
     assert [(o.reason, o.total) for o in predicted] == [
         (outcomes[place].reason, outcomes[place].total) for place in places

@@ -18,7 +18,6 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from farthing.chain.connection import connect
-from farthing.chain.sender import Sender
 from farthing.chain.settlement import Settlement
 from farthing.chain.token import Token
 from farthing.ledger import open_ledger
@@ -80,12 +79,13 @@ def paywall() -> Paywall:
         transfer_methods=(os.environ["SITE_METHOD"],),
     )
     collectors = Collectors(chain["erc3009_collector"], chain["permit2_collector"])
+    ledger = os.environ["SITE_LEDGER"]
     return Paywall(
         Prices({f"GET {path}": "0.0001" for path in PAGES}, token.decimals),
         Offers(terms, token.symbol, token.decimals),
         settlement.domain,
-        open_ledger(os.environ["SITE_LEDGER"]),
-        OnChain(settlement, Sender(w3, publisher), publisher, collectors, MIN_DEPOSIT),
+        open_ledger(ledger),
+        OnChain(settlement, publisher, publisher, collectors, MIN_DEPOSIT, open_ledger(ledger)),
         Limits(),
     )
 

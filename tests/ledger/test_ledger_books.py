@@ -15,10 +15,7 @@ from ledger_samples import (
     reserved,
 )
 
-from farthing.ledger import Deposit, Ledger, LedgerUnavailable, Mirror, Totals
-
-DEPOSIT = Deposit(b"\x01" * 32, channel_id(1), MOST, b"", b"", "open")
-
+from farthing.ledger import Ledger, Mirror, Totals
 
 # ---------------------------------------------------------------- the chain's side
 
@@ -54,25 +51,6 @@ def test_mirror__between_reserve_and_commit(ledger: Ledger, another: Ledger) -> 
     charge = next_charge(channel, reserved(ledger, channel))
     another.mirror(channel, CONFIG, msgspec.structs.replace(MIRROR, balance=5, synced_at=200))
     assert ledger.commit([charge]) == [True]
-
-
-def test_deposit__written_and_replaced(ledger: Ledger, another: Ledger) -> None:
-    assert ledger.deposit(DEPOSIT.authorization) is None
-    ledger.save_deposit(DEPOSIT, 5)
-    assert another.deposit(DEPOSIT.authorization) == DEPOSIT
-    sent = msgspec.structs.replace(DEPOSIT, transaction=b"\x02" * 32, raw=b"\x00raw")
-    ledger.save_deposit(sent, 6)
-    assert another.deposit(DEPOSIT.authorization) == sent
-    done = msgspec.structs.replace(sent, state="confirmed")
-    another.save_deposit(done, 7)
-    assert ledger.deposit(DEPOSIT.authorization) == done
-
-
-def test_save_deposit__in_a_state_there_is_not(ledger: Ledger) -> None:
-    ledger.save_deposit(DEPOSIT, 5)
-    with pytest.raises(LedgerUnavailable):
-        ledger.save_deposit(msgspec.structs.replace(DEPOSIT, state="lost"), 6)
-    assert ledger.deposit(DEPOSIT.authorization) == DEPOSIT
 
 
 def test_remember__and_recall(ledger: Ledger, another: Ledger) -> None:

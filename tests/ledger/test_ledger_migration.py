@@ -6,9 +6,9 @@ import apsw
 import msgspec
 import psycopg
 import pytest
-from ledger_samples import ANSWER, CONFIG, MIRROR, MOST, Backdoor, channel_id, pay
+from ledger_samples import ANSWER, CONFIG, MIRROR, Backdoor, channel_id, pay
 
-from farthing.ledger import Deposit, Totals, open_ledger
+from farthing.ledger import Totals, open_ledger
 
 OLD = Path(__file__).parent / "v1"
 
@@ -37,8 +37,17 @@ def test_open__version_1_keeps_what_it_has(old_url: str) -> None:
     assert channel is not None and channel.config == CONFIG
     assert (channel.state.mirror, channel.state.ceiling) == (claimed, 19)
     assert ledger.recall("owner") == "somebody"
-    deposit = Deposit(b"\x01" * 32, channel_id(1), MOST, b"\x02" * 32, b"\x00raw", "open")
-    assert ledger.deposit(deposit.authorization) == deposit
+    ledger.close()
+
+
+def test_open__version_1_keeps_confirmed_deposits_as_transactions(old_url: str) -> None:
+    ledger = open_ledger(old_url)
+    (deposit,) = ledger.transactions()
+    assert (deposit.kind, deposit.subject) == ("deposit", b"\x03" + b"\x01" * 31)
+    assert (deposit.state, deposit.succeeded, deposit.created_at) == ("final", True, 6)
+    assert ledger.find_transaction("deposit", deposit.subject) == deposit
+    (attempt,) = ledger.attempts(deposit.id)
+    assert (attempt.hash, attempt.raw) == (b"\x04" + b"\x02" * 31, b"\x00raw")
     ledger.close()
 
 
@@ -62,7 +71,7 @@ def test_open__version_1_goes_on(old_url: str) -> None:
         channel_id(3): 2000,
         channel_id(4): 1003,
     }
-    assert ledger.transactions() == []
+    assert len(ledger.transactions()) == 1
     assert ledger.prove() == []
     ledger.close()
 

@@ -23,7 +23,7 @@ from ledger_samples import (
     sign,
 )
 
-from farthing.ledger import Deposit, Ledger, LedgerUnavailable, NotReserved, open_ledger
+from farthing.ledger import Ledger, LedgerUnavailable, NotReserved, open_ledger
 from farthing.ledger import postgresql_link as link
 from tests.postgres import Cluster
 
@@ -41,7 +41,6 @@ def cut_connections(url: str) -> None:
     )
 
 
-DEPOSIT = Deposit(b"\x01" * 32, channel_id(1), 5, b"", b"", "open")
 USES: dict[str, Callable[[Ledger], object]] = {
     "reserve": lambda ledger: ledger.reserve([channel_id(9)]),
     "answer": lambda ledger: ledger.answer(channel_id(1)),
@@ -60,8 +59,6 @@ USES: dict[str, Callable[[Ledger], object]] = {
     "attempts": lambda ledger: ledger.attempts(1),
     "rows": lambda ledger: ledger.rows(1),
     "in_flight": lambda ledger: ledger.in_flight(),
-    "deposit": lambda ledger: ledger.deposit(bytes(32)),
-    "save_deposit": lambda ledger: ledger.save_deposit(DEPOSIT, 5),
     "channel": lambda ledger: ledger.channel(channel_id(1)),
     "charges": lambda ledger: ledger.charges(),
     "totals": lambda ledger: ledger.totals(),

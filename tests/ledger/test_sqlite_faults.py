@@ -24,7 +24,7 @@ from ledger_samples import (
     sign,
 )
 
-from farthing.ledger import Deposit, Ledger, LedgerUnavailable, open_ledger, sqlite_file
+from farthing.ledger import Ledger, LedgerUnavailable, open_ledger, sqlite_file
 from farthing.ledger.sqlite import SqliteLedger
 
 
@@ -125,7 +125,6 @@ def test_writes__any_one_call_to_the_disk_fails(
     ledger = open_ledger(str(tmp_path / "ledger.db"))
     channel = known(ledger, 1)
     pay(ledger, channel, answer=ANSWER)
-    deposit = Deposit(bytes(32), channel, 5, b"", b"", "open")
     number = enqueue(ledger)
     assert ledger.take_lease(LEASE, 60)
     queued = ledger.transaction(number)
@@ -140,7 +139,6 @@ def test_writes__any_one_call_to_the_disk_fails(
         lambda: ledger.remember("name", "value"),
         lambda: ledger.mirror(channel, CONFIG, msgspec.structs.replace(MIRROR, balance=5)),
         lambda: ledger.mirror(channel_id(2), CONFIG, MIRROR),
-        lambda: ledger.save_deposit(deposit, 5),
         lambda: ledger.forget_answers(5_000),
     ):
         disk.fails = operation, 0
@@ -154,7 +152,6 @@ def test_writes__any_one_call_to_the_disk_fails(
     assert ledger.recall("name") is None
     assert reserved(ledger, channel).mirror == MIRROR
     assert ledger.channel(channel_id(2)) is None
-    assert ledger.deposit(deposit.authorization) is None
     assert ledger.answer(channel) == ANSWER
     ledger.remember("name", "value")
     assert ledger.recall("name") == "value"

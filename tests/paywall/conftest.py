@@ -18,8 +18,10 @@ def open_shop(tmp_path: Path) -> Iterator[OpenShop]:
     """Opens shops on SQLite ledgers; one ledger for all shops of a test unless it is named."""
     shops: list[Shop] = []
 
-    def open_one(ledger: str = "ledger.db", **options: Any) -> Shop:
-        shops.append(Shop(open_ledger(str(tmp_path / ledger)), **options))
+    def open_one(ledger: str = "ledger.db", chain: Any = None, **options: Any) -> Shop:
+        url = str(tmp_path / ledger)
+        at_chain = chain and chain(url)
+        shops.append(Shop(open_ledger(url), chain=at_chain, **options))
         return shops[-1]
 
     yield open_one

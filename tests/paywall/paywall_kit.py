@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from eth_account.signers.local import LocalAccount
 
-from farthing.ledger import Charge, Ledger, Mirror
+from farthing.ledger import Charge, Ledger, Mirror, open_ledger
 from farthing.paywall import Limits, Offers, Paywall, PaywallMiddleware, Prices
 from farthing.paywall.onchain import Collectors, OnChain
 from farthing.protocol import ChannelConfig, DepositAuthorization, Domain, Voucher, sign
@@ -346,8 +346,19 @@ def terms_of(world: World, **changes: Any) -> Terms:
     )
 
 
-def on_chain(world: World) -> OnChain:
+def on_chain(world: World, **options: Any) -> Callable[[str], OnChain]:
+    """The chain's side of a shop, once it is told where its ledger is."""
     collectors = Collectors(world.deployment.erc3009_collector, None)
-    return OnChain(
-        world.settlement, world.operator, AUTHORIZER, collectors, min_deposit=TERMS.min_deposit
-    )
+
+    def at(ledger: str) -> OnChain:
+        return OnChain(
+            world.settlement,
+            world.operator.account,
+            AUTHORIZER,
+            collectors,
+            TERMS.min_deposit,
+            open_ledger(ledger),
+            **options,
+        )
+
+    return at

@@ -39,6 +39,9 @@ exposure_cap = "5"
 [limits]
 hold_seconds = 30
 
+[redeemer]
+coin_price = "3000"
+
 [prices]
 "GET /articles/{{slug}}" = "0.002"
 "GET /articles/free" = "free"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from farthing.ledger import Charge, Deposit, open_ledger
+from farthing.chain.checked_node import CheckedNode
+from farthing.ledger import Charge, open_ledger
 from tests.escrow_world import World
 from tests.paywall.conftest import OpenShop
 from tests.paywall.paywall_kit import CHEAP, Payer, Shop, on_chain, run, terms_of
@@ -154,9 +155,10 @@ def test_deposit__its_client_goes__sent_once_and_usable(
 def test_close__with_a_deposit_under_way__waits_for_it(
     tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    url = str(tmp_path / "ledger.db")
     shop = Shop(
-        open_ledger(str(tmp_path / "ledger.db")),
-        chain=on_chain(world),
+        open_ledger(url),
+        chain=on_chain(world)(url),
         terms=terms_of(world),
         domain=world.settlement.domain,
     )
@@ -165,17 +167,17 @@ def test_close__with_a_deposit_under_way__waits_for_it(
     async def scenario() -> None:
         entered = asyncio.Event()
         loop = asyncio.get_running_loop()
-        save = shop.ledger.save_deposit
+        send = CheckedNode.send
 
-        def saving(deposit: Deposit, time: int) -> None:
+        def sending(node: CheckedNode, raw: bytes, expected: bytes) -> str:
             loop.call_soon_threadsafe(entered.set)
-            save(deposit, time)
+            return send(node, raw, expected)
 
-        monkeypatch.setattr(shop.ledger, "save_deposit", saving)
+        monkeypatch.setattr(CheckedNode, "send", sending)
         asked = asyncio.create_task(shop.get("/cheap", payer.deposit(world, 5_000, CHEAP)))
         await entered.wait()
         asked.cancel()
-        # The thread that sends still has to write down what became of it, through the loop.
+        # The thread that sends still has to write down what became of it.
         await shop.paywall.close()
 
     run(scenario())

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from farthing.chain.checked_node import CheckedNode
+from farthing.chain.fees import FeePolicy
 from farthing.chain.settlement import Settlement
-from farthing.ledger import Deposit
 from farthing.paywall import Limits
 from tests.escrow_world import FUNDS, STRANGER, World
 from tests.paywall.conftest import OpenShop
@@ -208,50 +209,88 @@ def test_deposit__crashed_around_the_broadcast__resumed_with_the_same_bytes(
     step: str,
 ) -> None:
     header = chain_payer.deposit(world, AMOUNT, CHEAP)
-    broadcast = world.operator.broadcast
+    send = CheckedNode.send
 
-    def crash(signed: Any) -> None:
+    def crash(node: CheckedNode, raw: bytes, expected: bytes) -> str:
         if step == "after it is sent":
-            broadcast(signed)
+            send(node, raw, expected)
         raise Crash
 
     sent = transactions(world)
-    monkeypatch.setattr(world.operator, "broadcast", crash)
+    monkeypatch.setattr(CheckedNode, "send", crash)
     with pytest.raises(Crash):
         run(chain_shop.get("/cheap", header))
     monkeypatch.undo()
     assert chain_shop.served == 0
-    deposits: list[Deposit] = []
-    save = chain_shop.ledger.save_deposit
-    monkeypatch.setattr(
-        chain_shop.ledger,
-        "save_deposit",
-        lambda deposit, time: (deposits.append(deposit), save(deposit, time)),
-    )
     got = run(chain_shop.get("/cheap", header))
     assert got.status == 200
     assert transactions(world) == sent + 1
     assert balance(world, chain_payer) == AMOUNT
     # Nothing was signed anew.
-    (deposit,) = deposits
-    assert deposit.state == "confirmed"
-    assert got.paid["transaction"] == "0x" + deposit.transaction.hex()
+    (deposit,) = chain_shop.ledger.transactions()
+    (attempt,) = chain_shop.ledger.attempts(deposit.id)
+    assert got.paid["transaction"] == "0x" + attempt.hash.hex()
 
 
 def test_deposit__crashed_and_its_nonce_went_to_another__sent_anew(
-    chain_shop: Shop, chain_payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
+    open_shop: OpenShop, chain_payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(signed: Any) -> None:
+    def crash(*arguments: Any) -> str:
         raise Crash
 
+    chain = on_chain(world, confirmations=0)
+    shop = open_shop(chain=chain, terms=terms_of(world), domain=world.settlement.domain)
     header = chain_payer.deposit(world, AMOUNT, CHEAP)
-    monkeypatch.setattr(world.operator, "broadcast", crash)
+    monkeypatch.setattr(CheckedNode, "send", crash)
     with pytest.raises(Crash):
-        run(chain_shop.get("/cheap", header))
+        run(shop.get("/cheap", header))
     monkeypatch.undo()
     world.operator.forget_nonce()
     world.operator.transact(world.token.plan_mint([STRANGER.address], 1))
-    assert run(chain_shop.get("/cheap", header)).status == 200
+    assert run(shop.get("/cheap", header)).status == 200
+    assert balance(world, chain_payer) == AMOUNT
+
+
+def test_deposit__by_two_processes_with_one_key__each_sent_once(
+    open_shop: OpenShop, world: World
+) -> None:
+    options: Any = {
+        "chain": on_chain(world),
+        "terms": terms_of(world),
+        "domain": world.settlement.domain,
+    }
+    shops = [open_shop(**options), open_shop(**options)]
+    sent = transactions(world)
+    for number, shop in enumerate(shops * 2):
+        payer = Payer(terms=terms_of(world), domain=world.settlement.domain, salt=number)
+        header = payer.deposit(world, AMOUNT, CHEAP, salt=number)
+        assert run(shop.get("/cheap", header)).status == 200
+    assert transactions(world) == sent + 4
+
+
+@pytest.mark.parametrize("cause", ["no coins", "a low cap"])
+def test_deposit__that_cannot_be_sent_now__told_soon_and_sent_later(
+    open_shop: OpenShop,
+    chain_payer: Payer,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    cause: str,
+) -> None:
+    monkeypatch.setattr("farthing.paywall.onchain.HELD_UP_SECONDS", 0)
+    fees = FeePolicy(cap=1) if cause == "a low cap" else FeePolicy()
+    options: Any = {"terms": terms_of(world), "domain": world.settlement.domain}
+    shop = open_shop(chain=on_chain(world, fees=fees), **options)
+    header = chain_payer.deposit(world, AMOUNT, CHEAP)
+    with monkeypatch.context() as patched:
+        if cause == "no coins":
+            patched.setattr(CheckedNode, "balance", lambda *arguments: 0)
+        got = run(shop.get("/cheap", header))
+    assert (got.status, got.error) == (503, "rpc_read_failed")
+    (waiting,) = shop.ledger.transactions()
+    assert waiting.state == "queued"
+    assert ("raise the cap" if cause == "a low cap" else "send it coins") in waiting.reason
+    shop = open_shop(chain=on_chain(world), **options)
+    assert run(shop.get("/cheap", header)).status == 200
     assert balance(world, chain_payer) == AMOUNT
 
 

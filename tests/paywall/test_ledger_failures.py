@@ -118,8 +118,8 @@ def test_meeting_a_channel__cannot_be_written_down__nothing_is_served(
     assert run(chain_shop.get("/cheap", header)).status == 200
 
 
-@pytest.mark.parametrize("name", ["deposit", "save_deposit", "mirror"])
-def test_deposit__cannot_be_written_down__not_sent_and_taken_later(
+@pytest.mark.parametrize("name", ["find_transaction", "mirror"])
+def test_deposit__cannot_be_looked_up__not_sent_and_taken_later(
     chain_shop: Shop, chain_payer: Payer, world: World, name: str
 ) -> None:
     header = chain_payer.deposit(world, 5_000, CHEAP)
@@ -131,24 +131,62 @@ def test_deposit__cannot_be_written_down__not_sent_and_taken_later(
     assert world.w3.eth.get_transaction_count(world.operator.address) == sent
     assert run(chain_shop.get("/cheap", header)).status == 200
     assert world.w3.eth.get_transaction_count(world.operator.address) == sent + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("find_transaction", "ledger_unavailable"),
+        ("enqueue", "ledger_unavailable"),
+        ("transaction", "ledger_unavailable"),
+        ("take_lease", "ledger_unavailable"),
+        ("sign", "rpc_read_failed"),
+    ],
+)
+def test_deposit__cannot_be_written_down__not_sent_and_taken_later(
+    chain_shop: Shop,
+    chain_payer: Payer,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    error: str,
+) -> None:
+    monkeypatch.setattr("farthing.paywall.onchain.WAIT_SECONDS", 0)
+    header = chain_payer.deposit(world, 5_000, CHEAP)
+    sent = world.w3.eth.get_transaction_count(world.operator.address)
+    with monkeypatch.context() as patched:
+        patched.setattr(journal(chain_shop), name, unwritable)
+        got = run(chain_shop.get("/cheap", header))
+    assert got.status == 503
+    assert got.json["error"].endswith(error)
+    assert chain_shop.served == 0
+    assert world.w3.eth.get_transaction_count(world.operator.address) == sent
+    monkeypatch.undo()
+    assert run(chain_shop.get("/cheap", header)).status == 200
+    assert world.w3.eth.get_transaction_count(world.operator.address) == sent + 1
     assert chain_shop.charged(chain_payer) == CHEAP
 
 
 def test_deposit__confirmed_and_not_written_down__not_sent_again(
     chain_shop: Shop, chain_payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = chain_shop.ledger.save_deposit
-
-    def failing_at_the_end(deposit: Any, time: int) -> None:
-        if deposit.state == "confirmed":
-            raise LedgerUnavailable("test", "disk full")
-        save(deposit, time)
-
     header = chain_payer.deposit(world, 5_000, CHEAP)
     with monkeypatch.context() as patched:
-        patched.setattr(chain_shop.ledger, "save_deposit", failing_at_the_end)
+        patched.setattr("farthing.paywall.onchain.WAIT_SECONDS", 0.5)
+        patched.setattr(journal(chain_shop), "move_transaction", unwritable)
         assert run(chain_shop.get("/cheap", header)).status == 503
     sent = world.w3.eth.get_transaction_count(world.operator.address)
+    assert world.settlement.channel(chain_payer.channel_id).balance == 5_000
     assert run(chain_shop.get("/cheap", header)).status == 200
     assert world.w3.eth.get_transaction_count(world.operator.address) == sent
-    assert world.settlement.channel(chain_payer.channel_id).balance == 5_000
+
+
+def journal(shop: Shop) -> Any:
+    """The ledger as the queue of this shop writes to it."""
+    chain = shop.paywall.channels.chain
+    assert chain is not None
+    return chain._ledger
+
+
+def unwritable(*arguments: Any, **named: Any) -> None:
+    raise LedgerUnavailable("test", "disk full")

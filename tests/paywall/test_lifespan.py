@@ -70,16 +70,21 @@ def test_lifespan__the_server_is_told_when_all_is_closed(paywall: Paywall, endin
     assert told == ["lifespan.startup.complete", "closed", f"lifespan.shutdown.{ending}"]
 
 
-def test_close__waits_for_a_deposit_whose_request_is_gone(paywall: Paywall) -> None:
+def test_close__waits_for_a_refund_whose_request_is_gone(paywall: Paywall) -> None:
     async def run() -> list[str]:
         saved: list[str] = []
-        save = paywall.books.saving(saved.append)
-        # As a deposit does, from a thread, when nobody waits for it any more.
-        paywall.channels._threads.submit(save, "deposit")
+        loop = asyncio.get_running_loop()
+
+        def hold() -> None:
+            held = paywall.books.write(saved.append, "refund")
+            asyncio.run_coroutine_threadsafe(held, loop).result()
+
+        # As a refund does, from a thread, when nobody waits for it any more.
+        paywall.channels._threads.submit(hold)
         await paywall.close()
         return saved
 
-    assert asyncio.run(asyncio.wait_for(run(), 30)) == ["deposit"]
+    assert asyncio.run(asyncio.wait_for(run(), 30)) == ["refund"]
 
 
 def test_health__names_a_ledger_that_fails(

@@ -6,6 +6,7 @@ import pytest
 
 from farthing.chain.artifacts import artifact
 from farthing.chain.sender import Transaction
+from farthing.ledger import open_ledger
 from farthing.paywall.onchain import Collectors, OnChain
 from farthing.protocol import PERMIT2, Permit2Deposit, Permit2Domain, sign
 from tests.conftest import rpc
@@ -20,13 +21,17 @@ AMOUNT = 5_000
 def shop(open_shop: OpenShop, node_world: World) -> Shop:
     """A shop that takes deposits through Permit2 only."""
     rpc(node_world.w3, "anvil_setCode", PERMIT2, "0x" + artifact("Permit2").runtime.hex())
-    chain = OnChain(
-        node_world.settlement,
-        node_world.operator,
-        AUTHORIZER,
-        Collectors(None, node_world.deployment.permit2_collector),
-        min_deposit=TERMS.min_deposit,
-    )
+
+    def chain(ledger: str) -> OnChain:
+        return OnChain(
+            node_world.settlement,
+            node_world.operator.account,
+            AUTHORIZER,
+            Collectors(None, node_world.deployment.permit2_collector),
+            TERMS.min_deposit,
+            open_ledger(ledger),
+        )
+
     terms = terms_of(node_world, transfer_methods=("permit2",))
     return open_shop(chain=chain, terms=terms, domain=node_world.settlement.domain)
 

@@ -7,13 +7,24 @@ import threading
 from typing import Any
 
 import pytest
-from hexbytes import HexBytes
 
-from farthing.chain.sender import TransactionLost, TransactionRefused
+from farthing.chain.checked_node import CheckedNode
+from farthing.chain.connection import NodeUnreachable
+from farthing.chain.reverts import InvalidRefundNonce
 from farthing.ledger import LedgerUnavailable
-from farthing.paywall.onchain import ATTEMPTS
 from tests.escrow_world import FUNDS, World
-from tests.paywall.paywall_kit import CHEAP, Got, Payer, Shop, decoded, encoded, run
+from tests.paywall.conftest import OpenShop
+from tests.paywall.paywall_kit import (
+    CHEAP,
+    Got,
+    Payer,
+    Shop,
+    decoded,
+    encoded,
+    on_chain,
+    run,
+    terms_of,
+)
 
 AMOUNT = 5_000
 
@@ -197,87 +208,94 @@ def test_refund__whose_client_goes_away__keeps_the_channel_until_it_is_done(
     assert chain_shop.charged(payer) == CHEAP
 
 
-def test_refund__whose_fate_is_unknown__counts_as_gone_until_its_nonce_is_used(
+def test_refund__whose_fate_is_unknown__counts_as_gone_and_comes(
     chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(signed: Any) -> None:
-        raise TransactionLost(signed.hash, "nobody knows")
-
     monkeypatch.setattr("farthing.paywall.channels.LOOK_AGAIN", -1)
-    monkeypatch.setattr(world.operator, "broadcast", lost)
-    got = refund(chain_shop, payer.refund(0))
-    assert (got.status, got.error) == (503, "rpc_read_failed")
-    monkeypatch.setattr(
-        world.operator, "broadcast", type(world.operator).broadcast.__get__(world.operator)
-    )
-    # The chain still shows all of the balance, and is asked: the refund may come any time.
+    with monkeypatch.context() as patched:
+        patched.setattr("farthing.paywall.onchain.WAIT_SECONDS", 0)
+        patched.setattr(CheckedNode, "send", lost)
+        for amount in (None, 1_000):
+            # As often as it is asked for: there is only one, and nobody knows of it.
+            got = refund(chain_shop, payer.refund(0, amount))
+            assert (got.status, got.error) == (503, "rpc_read_failed")
+        # The chain still shows all of the balance, and is asked: the refund may come any time.
+        got = run(chain_shop.get("/cheap", payer.header(CHEAP)))
+        assert (got.status, got.error) == (402, "cumulative_exceeds_balance")
+    # Asked for again it is seen to its end, as it was signed.
+    got = refund(chain_shop, payer.refund(0, 1_000))
+    assert (got.status, got.json["refunded"]) == (200, str(AMOUNT))
+    assert world.settlement.refund_nonce(payer.channel_id) == 1
     got = run(chain_shop.get("/cheap", payer.header(CHEAP)))
     assert (got.status, got.error) == (402, "cumulative_exceeds_balance")
-    # A wrong wish does not make it forgotten.
-    assert refund(chain_shop, payer.refund(0, AMOUNT + 1)).error == "refund_amount_invalid"
-    assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 402
-    # Asked for again it is sent, for the part that is wanted now.
-    assert refund(chain_shop, payer.refund(0, 1_000)).status == 200
-    assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
-    assert chain_shop.served == 1
+    assert world.token.balance_of(payer.account.address) == FUNDS
+    assert chain_shop.served == 0
 
 
-def test_refund__that_the_node_refuses__leaves_the_channel_as_it_was(
-    chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
+def test_refund__on_its_way__no_redeemer_plans_what_it_claims(
+    chain_shop: Shop, payer: Payer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(signed: Any) -> None:
-        raise TransactionRefused(world.operator.address, "no funds")
-
+    assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
     with monkeypatch.context() as patched:
-        patched.setattr(world.operator, "broadcast", refused)
+        patched.setattr("farthing.paywall.onchain.WAIT_SECONDS", 0)
+        patched.setattr(CheckedNode, "send", lost)
+        assert refund(chain_shop, payer.refund(CHEAP)).status == 503
+    assert chain_shop.ledger.in_flight() == {payer.channel_id: CHEAP}
+    assert refund(chain_shop, payer.refund(CHEAP)).status == 200
+
+
+def lost(*arguments: Any) -> str:
+    raise NodeUnreachable("http://127.0.0.1:1", "test")
+
+
+@pytest.mark.parametrize("step", ["when it is ordered", "before it is signed"])
+def test_refund__that_the_chain_would_refuse__leaves_the_channel_as_it_was(
+    chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def refused(*arguments: Any) -> None:
+        raise InvalidRefundNonce
+
+    name = "estimate" if step == "when it is ordered" else "simulate"
+    with monkeypatch.context() as patched:
+        patched.setattr(CheckedNode, name, refused)
         got = refund(chain_shop, payer.refund(0))
     assert (got.status, got.error) == (402, "refund_transaction_failed")
+    assert world.settlement.refund_nonce(payer.channel_id) == 0
     assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
 
 
-@pytest.mark.parametrize(
-    ("errors", "said"),
-    [
-        ([TransactionRefused("0x", "no funds")] * ATTEMPTS, "refund_transaction_failed"),
-        ([TransactionLost(HexBytes(bytes(32)), "nobody knows")], "rpc_read_failed"),
-    ],
-)
-def test_refund__of_less__leaves_an_earlier_one_that_may_still_come(
-    chain_shop: Shop,
-    payer: Payer,
-    world: World,
-    monkeypatch: pytest.MonkeyPatch,
-    errors: list[Exception],
-    said: str,
+def test_refund__that_failed_on_the_chain__leaves_the_channel_as_it_was(
+    open_shop: OpenShop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("farthing.paywall.channels.LOOK_AGAIN", -1)
-    left = [TransactionLost(HexBytes(bytes(32)), "nobody knows"), *errors]
+    chain = on_chain(world, confirmations=0)
+    shop = open_shop(chain=chain, terms=terms_of(world), domain=world.settlement.domain)
+    with monkeypatch.context() as patched:
+        # Too little gas, and nobody finds out before.
+        patched.setattr(CheckedNode, "estimate", lambda *arguments: 60_000)
+        patched.setattr(CheckedNode, "simulate", lambda *arguments: None)
+        got = refund(shop, payer.refund(0))
+    assert (got.status, got.error) == (402, "refund_transaction_failed")
+    assert run(shop.get("/cheap", payer.header(CHEAP))).status == 200
+    # The next has the same nonce.
+    assert refund(shop, payer.refund(CHEAP)).status == 200
+    assert world.settlement.refund_nonce(payer.channel_id) == 1
 
-    def fail(signed: Any) -> None:
-        raise left.pop(0)
 
-    monkeypatch.setattr(world.operator, "broadcast", fail)
-    assert refund(chain_shop, payer.refund(0)).error == "rpc_read_failed"
-    assert refund(chain_shop, payer.refund(0, 1_000)).error == said
-    assert left == []
-    got = run(chain_shop.get("/cheap", payer.header(CHEAP)))
-    assert (got.status, got.error) == (402, "cumulative_exceeds_balance")
-
-
-def test_refund__whose_nonce_went_to_another_process__sent_with_the_next(
+def test_refund__crashed_after_it_was_held__nothing_is_lost(
     chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = world.operator.broadcast
-    refusals = iter([TransactionRefused(world.operator.address, "nonce too low")])
-
-    def refused_once(signed: Any) -> None:
-        for refusal in refusals:
-            raise refusal
-        real(signed)
-
-    monkeypatch.setattr(world.operator, "broadcast", refused_once)
-    assert refund(chain_shop, payer.refund(0)).status == 200
-    assert world.token.balance_of(payer.account.address) == FUNDS
+    monkeypatch.setattr("farthing.paywall.channels.LOOK_AGAIN", -1)
+    chain = chain_shop.paywall.channels.chain
+    assert chain is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(chain.queue._node, "estimate", lost)
+        assert refund(chain_shop, payer.refund(0)).error == "rpc_read_failed"
+    assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 402
+    # A wish that cannot be tells that nothing is on its way.
+    assert refund(chain_shop, payer.refund(0, AMOUNT + 1)).error == "refund_amount_invalid"
+    assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
+    assert refund(chain_shop, payer.refund(CHEAP)).status == 200
+    assert world.token.balance_of(payer.account.address) == FUNDS - CHEAP
 
 
 @pytest.mark.parametrize("name", ["hold_refund", "mirror"])

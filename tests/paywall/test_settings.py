@@ -179,8 +179,8 @@ OF_THE_FILE = [
     (
         r"^ledger = .*",
         'leger = "x"',
-        "leger: there is no such setting: remove it, or take of chain, keys, ledger, limits, "
-        "prices, terms",
+        "leger: there is no such setting: remove it, or take of alerts, chain, fees, keys, ledger, "
+        "limits, prices, redeemer, terms, thresholds, watcher",
     ),
     (r"^ledger = .*", "ledger = 3", "ledger: give a string, not an integer"),
     (
@@ -191,8 +191,8 @@ OF_THE_FILE = [
     (
         r"^\[terms\]",
         "[other]",
-        "other: there is no such setting: remove it, or take of chain, "
-        "keys, ledger, limits, prices, terms",
+        "other: there is no such setting: remove it, or take of alerts, chain, fees, keys, ledger, "
+        "limits, prices, redeemer, terms, thresholds, watcher",
     ),
     (
         r"^receiver = .*",

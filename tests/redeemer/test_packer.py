@@ -93,8 +93,8 @@ def test_pack__other_terms_in_a_batch_of_their_own(terms: dict[str, Any]) -> Non
     ours, theirs = [claim(1), claim(3)], [claim(2, **terms), claim(4, **terms)]
     packed = pack([ours[0], theirs[0], ours[1], theirs[1]], DOMAIN)
     assert packed.batches == [
-        Batch(Terms.of(ours[0].channel), tuple(ours)),
-        Batch(Terms.of(theirs[0].channel), tuple(theirs)),
+        Batch.of(ours, DOMAIN),
+        Batch.of(theirs, DOMAIN),
     ]
 
 
@@ -125,7 +125,7 @@ def test_pack__what_has_no_packed_row_is_claimed(odd: VoucherClaim) -> None:
 
 def test_pack__the_greatest_total_and_ceiling_of_a_row() -> None:
     row = claim(1, MAX_TOTAL, ceiling=2**128 - 1)
-    assert pack([row], DOMAIN) == Packed([Batch(Terms.of(row.channel), (row,))], [])
+    assert pack([row], DOMAIN) == Packed([Batch.of([row], DOMAIN)], [])
 
 
 # ---------------------------------------------------------------- how much fits

@@ -25,7 +25,6 @@ from farthing.protocol import (
     ChannelConfig,
     DepositAuthorization,
     Reason,
-    Terms,
     Voucher,
     VoucherClaim,
     extras_of,
@@ -79,7 +78,6 @@ class Publisher:
         self.stage = stage
         self.channels = channels
         self.settlement = stage.settlement
-        self.terms = Terms.of(channels.plain[0].config)
 
     def claim(
         self, channel: Funded, total: int = TOTAL, ceiling: int | None = None
@@ -97,7 +95,7 @@ class Publisher:
         ids = {claim.channel.channel_id(domain) for claim in claims}
         code = self.stage.w3.eth.get_code
         return predict(
-            Batch(self.terms, tuple(claims)),
+            Batch.of(claims, domain),
             domain,
             {channel_id: self.settlement.channel(channel_id) for channel_id in ids},
             is_contract=lambda address: bool(code(address)),  # type: ignore[arg-type]
@@ -105,7 +103,7 @@ class Publisher:
 
     def check(self, claims: Sequence[VoucherClaim]) -> list[Reason]:
         """Predicts, redeems and compares; returns what became of the rows."""
-        batch = Batch(self.terms, tuple(claims))
+        batch = Batch.of(claims, self.settlement.domain)
         predicted = self.predict(claims)
         receipt = self.stage.receiver.transact(
             self.settlement.plan_redeem(batch.call(), gas_limit(batch))

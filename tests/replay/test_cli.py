@@ -19,9 +19,10 @@ import pytest
 from eth_account import Account
 from make_sample_log import SAMPLE_PATH, make_sample
 
-from farthing import cli
 from farthing.chain.accounts import KEY_VARIABLE, PASSWORD_VARIABLE
 from farthing.chain.anvil import ANVIL_KEYS
+from farthing.commands import command_line
+from farthing.commands import replay as replay_module
 from farthing.replay import run as run_module
 from tests.escrow_world import World, party
 from tests.stub_node import forward, method, result, stub_node
@@ -95,7 +96,7 @@ Farthing = Callable[..., Done]
 @pytest.fixture
 def farthing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Farthing:
     """Runs the command in this process: `farthing("replay", ..., stdin=b"...")`."""
-    for variable in (KEY_VARIABLE, PASSWORD_VARIABLE, cli.DEBUG_VARIABLE):
+    for variable in (KEY_VARIABLE, PASSWORD_VARIABLE, command_line.DEBUG_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
 
     def run(*arguments: str, stdin: bytes = b"") -> Done:
@@ -104,7 +105,7 @@ def farthing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
         capfd.readouterr()
         code = 0
         try:
-            cli.main()
+            command_line.main()
         except SystemExit as end:
             code = int(end.code or 0)
         out, err = capfd.readouterr()
@@ -286,8 +287,10 @@ def test_replay__books_that_do_not_balance(
         return done
 
     stages: list[Any] = []
-    set_stage = cli.set_stage
-    monkeypatch.setattr(cli, "set_stage", lambda *a: stages.append(set_stage(*a)) or stages[0])
+    set_stage = replay_module.set_stage
+    monkeypatch.setattr(
+        replay_module, "set_stage", lambda *a: stages.append(set_stage(*a)) or stages[0]
+    )
     monkeypatch.setattr(run_module, "redeem", leaky)
     done = farthing("replay", log, *form)
     assert done.code == 1
@@ -309,7 +312,7 @@ def test_replay__books_that_do_not_balance(
         (["."], ["it is a directory"]),
         (["LOG", "--prices", "missing.toml"], ["'missing.toml'"]),
         (["LOG", "--prices", "."], ["Price file '.'"]),
-        (["LOG", "--prices", "RULES"], ["rule 1", "not a price"]),
+        (["LOG", "--prices", "RULES"], ["rule 1", "not an amount"]),
         (["LOG", "--gas-price", "cheap"], ["gas price", "'cheap'"]),
         (["LOG", "--gas-price", "-1"], ["is negative"]),
         (["LOG", "--gas-price", "nan"], ["gas price"]),
@@ -493,10 +496,10 @@ def test_replay__a_bug_is_one_sentence_unless_it_is_looked_for(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "set_stage", broken)
+    monkeypatch.setattr(replay_module, "set_stage", broken)
     done = farthing("replay", log, "--json")
     refused(done, "unexpected ZeroDivisionError", "FARTHING_DEBUG=1", code=70)
-    monkeypatch.setenv(cli.DEBUG_VARIABLE, "1")
+    monkeypatch.setenv(command_line.DEBUG_VARIABLE, "1")
     with pytest.raises(ZeroDivisionError):
         farthing("replay", log, "--json")
 
@@ -505,7 +508,7 @@ def test_replay__a_bug_is_one_sentence_unless_it_is_looked_for(
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "farthing.cli", *arguments]
+    return [sys.executable, "-m", "farthing.commands", *arguments]
 
 
 def test_process__report_exit_code_and_standard_input() -> None:
@@ -556,6 +559,6 @@ def test_process__interrupted(tmp_path: Path) -> None:
     with fifo.open("wb"):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
-    assert process.returncode == cli.INTERRUPTED
+    assert process.returncode == command_line.INTERRUPTED
     assert err.endswith("farthing: interrupted.\n")
     assert "Traceback" not in err

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_sample_log import PAGES, SAMPLE_PATH, make_sample
 
+from farthing.protocol.amounts import MAX_AMOUNT
 from farthing.protocol.errors import FarthingError
 from farthing.replay.access_log import Read, read_log
-from farthing.replay.prices import MAX_FILE_BYTES, MAX_PRICE, PriceFileError, PriceList, Rule
+from farthing.replay.prices import MAX_FILE_BYTES, PriceFileError, PriceList, Rule
 
 REAL_LOG = Path(__file__).parents[2].parent / "shared" / "data" / "access.log.gz"
 
@@ -132,7 +133,7 @@ def test_charge__delivered_pages_only(method: str, status: int, charge: int) -> 
         ("007", 6, 7_000_000),
         ("1", 0, 1),
         ("0.000000000000000001", 18, 1),
-        ("340282366920938463463.374607431768211455", 18, MAX_PRICE),
+        ("340282366920938463463.374607431768211455", 18, MAX_AMOUNT),
     ],
 )
 def test_parse__price_is_exact(text: str, decimals: int, units: int) -> None:
@@ -171,9 +172,7 @@ def test_parse__price_round_trip(units: int, decimals: int) -> None:
 def test_parse__price_is_no_decimal(text: str) -> None:
     error = refused(rule('"1"') + rule(f'"{text}"'))
     assert (error.rule, error.field, error.line) == (2, "price", None)
-    assert error.problem.endswith(
-        "is not a price; write digits with at most one point between them, such as 0.02"
-    )
+    assert error.problem.endswith("is not an amount; write it like '0.002'")
 
 
 @pytest.mark.parametrize("value", ["0.02", "1", "nan", "true", "[]", "1979-05-27"])
@@ -188,16 +187,16 @@ def test_parse__more_decimals_than_the_token() -> None:
     text = rule('"1"') + rule('"0.0000001"')
     assert PriceList.parse(text, 7).rules[1].price == 1
     assert str(refused(text, 6)) == (
-        "Price file 'p.toml', rule 2, field 'price': '0.0000001' has 7 decimals "
-        "and the token has 6; write at most 6 digits after the point."
+        "Price file 'p.toml', rule 2, field 'price': '0.0000001' has more than "
+        "the token's 6 decimals; write fewer."
     )
 
 
 def test_parse__price_above_what_a_channel_holds() -> None:
-    units = str(MAX_PRICE + 1)
+    units = str(MAX_AMOUNT + 1)
     error = refused(f'default = "{units}"', 0)
     assert (error.rule, error.field) == (None, "default")
-    assert error.problem == f"'{units}' is more than a channel can hold; write a smaller price"
+    assert error.problem == f"'{units}' is more than a channel can hold; write less"
     assert len(str(refused(rule(f'"{"9" * 10_000}"')))) < 200
 
 
@@ -335,5 +334,5 @@ def test_built_in__whole_log(source: str, readers: int, revenue: int) -> None:
 
 
 def test_built_in__token_with_too_few_decimals() -> None:
-    with pytest.raises(PriceFileError, match="has 3 decimals and the token has 1"):
+    with pytest.raises(PriceFileError, match="has more than the token's 1 decimals"):
         PriceList.built_in(1)

@@ -68,14 +68,14 @@ class Running:
         self.process = process
         self.lines: list[dict[str, Any]] = []
         found = self.until("serving")
-        self.url, self.admin = found["at"], found["admin"]
+        self.url, self.admin = found.get("at", ""), found["admin"]
 
     def until(self, message: str) -> dict[str, Any]:
-        """Reads its log up to a line with that message."""
+        """Reads its log up to a line whose message begins so."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.lines.append(json.loads(line))
-            if self.lines[-1]["message"] == message:
+            if self.lines[-1]["message"].startswith(message):
                 return self.lines[-1]
         raise AssertionError(f"it ended and never logged {message!r}: {self.lines}")
 
@@ -107,4 +107,4 @@ def running(
 
 
 def command(app: str) -> list[str]:
-    return [sys.executable, "-m", "farthing.cli", "serve", app]
+    return [sys.executable, "-m", "farthing.commands", "serve", app]

@@ -18,7 +18,7 @@ from eth_account import Account
 from farthing.chain.accounts import account_from_keystore
 from farthing.chain.anvil import ANVIL_KEYS
 from farthing.chain.devnet import Devnet, devnet
-from farthing.cli import cli
+from farthing.commands.command_line import cli
 from farthing.paywall import Settings
 from farthing.serve.start import FolderTaken, start
 from tests.paywall.site import PASSWORD

@@ -16,8 +16,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from farthing.ledger import LedgerUnavailable, open_ledger
+from farthing.opening import open_contracts, open_keys
+from farthing.operations.start import Operations
 from farthing.paywall import open_paywall
-from farthing.serve.server import Address, run
+from farthing.serve.server import Address, Site, run
+from farthing.settings import Settings
 from tests.escrow_world import PAYER, RECEIVER, World
 from tests.paywall.site import PASSWORD, Reader, site_text, write_keystore
 from tests.serve.running import Running, command, running
@@ -213,7 +216,10 @@ def test_run__closes_the_paywall_of_an_app_without_a_lifespan(folder: Path) -> N
         os.kill(os.getpid(), signal.SIGTERM)
         return status
 
-    paywall = open_paywall(folder / "farthing.toml")
+    settings = Settings.load(folder / "farthing.toml")
+    keys = open_keys(settings)
+    paywall = open_paywall(settings, keys=keys)
+    operations = Operations(settings, keys, open_contracts(settings), frozenset({"paywall"}))
     address = Address("127.0.0.1", 0, "--port")
     with (
         address.listen() as readers,
@@ -221,7 +227,7 @@ def test_run__closes_the_paywall_of_an_app_without_a_lifespan(folder: Path) -> N
         ThreadPoolExecutor(1) as thread,
     ):
         asked = thread.submit(ask_and_stop, readers.getsockname()[1])
-        asyncio.run(run(app, paywall, readers, operators, 30))
+        asyncio.run(run(Site(app, paywall, readers), operations, operators, 30))
     assert asked.result() == 204
     with pytest.raises(LedgerUnavailable):
         paywall.ledger.totals()

@@ -1,0 +1,1 @@
+"""Operations: what keeps the parts going, and says how things stand."""

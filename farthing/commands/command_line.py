@@ -11,7 +11,9 @@ from farthing.commands.redeeming import redeem_command, refund_command
 from farthing.commands.replay import replay_command
 from farthing.commands.serving import devnet_command, init_command, serve_command
 from farthing.commands.status import status_command
+from farthing.commands.wallet import wallet_command
 from farthing.protocol.errors import FarthingError
+from farthing.wallet import WalletError
 
 INTERRUPTED = 130
 BUG = 70
@@ -38,6 +40,7 @@ for command in (
     init_command,
     devnet_command,
     replay_command,
+    wallet_command,
 ):
     cli.add_command(command)
 
@@ -48,7 +51,7 @@ def main() -> None:
         cli.main(standalone_mode=False)
     except FarthingError as error:
         click.echo(f"farthing: {error}", err=True)
-        sys.exit(1)
+        sys.exit(error.exit_code if isinstance(error, WalletError) else 1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

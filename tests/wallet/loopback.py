@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
-from farthing.ledger import Ledger
+from farthing.ledger import open_ledger
 from tests.paywall.paywall_kit import Shop
 
 
@@ -34,9 +35,10 @@ def served(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def serving(ledger: Ledger, **options: Any) -> Iterator[tuple[Shop, str]]:
-    """Serves a shop while the block lasts; its books are proved at the end."""
-    shop = Shop(ledger, **options)
+def serving(path: Path, chain: Any = None, **options: Any) -> Iterator[tuple[Shop, str]]:
+    """Serves a shop with its ledger at ``path``, which is proved at the end."""
+    at_chain = chain and chain(str(path))
+    shop = Shop(open_ledger(str(path)), chain=at_chain, **options)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         # The shop's own app knows of no lifespan. A paywall belongs to one event loop.
@@ -51,7 +53,7 @@ def serving(ledger: Ledger, **options: Any) -> Iterator[tuple[Shop, str]]:
 
     with served(app) as url:
         yield shop, url
-        assert ledger.prove() == []
+        assert shop.ledger.prove() == []
 
 
 @contextmanager

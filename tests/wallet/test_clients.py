@@ -12,7 +12,6 @@ import httpx
 import pytest
 import requests
 
-from farthing.ledger import open_ledger
 from farthing.protocol.payments import SIGNATURE_HEADER
 from farthing.wallet import Budget, BudgetExceeded, OfferRefused, Rules, Store, Wallet
 from farthing.wallet.httpx_client import AsyncPayingTransport, PayingTransport
@@ -29,9 +28,9 @@ RULES = Rules((Budget(100_000, DAILY),), top_up=10_000, lanes=4)
 
 @pytest.fixture
 def site(node_world: World, tmp_path: Path) -> Iterator[tuple[Shop, str]]:
-    ledger = open_ledger(str(tmp_path / "ledger.db"))
+    path = tmp_path / "ledger.db"
     chain, terms = on_chain(node_world), terms_of(node_world)
-    with serving(ledger, chain=chain, terms=terms, domain=node_world.settlement.domain) as running:
+    with serving(path, chain=chain, terms=terms, domain=node_world.settlement.domain) as running:
         yield running
 
 

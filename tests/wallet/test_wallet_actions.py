@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from farthing.chain.reverts import ContractReverted
-from farthing.ledger import open_ledger
 from farthing.wallet import (
     Budget,
     NotAnswered,
@@ -33,9 +32,9 @@ DEAD = "http://127.0.0.1:1/"
 
 @pytest.fixture
 def site(node_world: World, tmp_path: Path) -> Iterator[str]:
-    ledger = open_ledger(str(tmp_path / "ledger.db"))
+    path = tmp_path / "ledger.db"
     chain, terms = on_chain(node_world), terms_of(node_world)
-    with serving(ledger, chain=chain, terms=terms, domain=node_world.settlement.domain) as running:
+    with serving(path, chain=chain, terms=terms, domain=node_world.settlement.domain) as running:
         yield running[1]
 
 

@@ -16,7 +16,6 @@ from eth_account import Account
 
 from farthing.chain.accounts import KeyUnusable
 from farthing.chain.settlement import NotASettlement
-from farthing.ledger import open_ledger
 from farthing.wallet import Budget, Home, NoFunds, Rules, Store, WalletUnusable
 from farthing.wallet.export import COLUMNS, write_csv
 from farthing.wallet.folder import create_wallet, main_key, open_wallet
@@ -60,9 +59,9 @@ def make(node_world: World, node_url: str) -> Any:
 
 @pytest.fixture
 def site(node_world: World, tmp_path: Path) -> Iterator[str]:
-    ledger = open_ledger(str(tmp_path / "ledger.db"))
+    path = tmp_path / "ledger.db"
     chain, terms = on_chain(node_world), terms_of(node_world)
-    with serving(ledger, chain=chain, terms=terms, domain=node_world.settlement.domain) as running:
+    with serving(path, chain=chain, terms=terms, domain=node_world.settlement.domain) as running:
         yield running[1]
 
 

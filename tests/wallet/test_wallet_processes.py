@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from farthing.ledger import open_ledger
 from farthing.protocol.payments import read_payment
 from farthing.wallet import Store
 from tests.paywall.paywall_kit import CHEAP, DEAR, Payer, Shop
@@ -52,7 +51,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[tuple[Shop, str]]:
-    with serving(open_ledger(str(tmp_path / "ledger.db"))) as running:
+    with serving(tmp_path / "ledger.db") as running:
         yield running
 
 

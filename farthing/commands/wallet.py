@@ -119,9 +119,13 @@ def create_command(
 
 @wallet_command.command("budget")
 @folder_option
+@click.option("--reset-clock", is_flag=True, help="The clock was ahead by mistake: believe it now.")
 @rules_options
-def budget_command(folder: Path, **options: Any) -> None:
-    """Show the rules and what is used of the budgets, or change those that are given."""
+def budget_command(folder: Path, reset_clock: bool, **options: Any) -> None:
+    """Show the rules and what is used of the budgets, or change those that are given.
+
+    When the clock goes back, budgets stay in the period they had reached.
+    """
     store = Store(folder / MEMORY)
     try:
         token = Token(
@@ -130,6 +134,8 @@ def budget_command(folder: Path, **options: Any) -> None:
         if any(options.values()):
             rules = _changed(store.rules(), token.decimals, options)
             store.set_rules(main_key(folder, _password(folder / MAIN)), rules)
+        if reset_clock:
+            store.reset_clock(main_key(folder, _password(folder / MAIN)))
         _show_rules(store, token)
     finally:
         store.close()

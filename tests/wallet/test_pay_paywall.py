@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from farthing.protocol.payments import read_payment
+from farthing.protocol.payments import REQUIRED_HEADER, read_payment
 from farthing.wallet import (
     AnswerLost,
     Approval,
@@ -15,9 +15,11 @@ from farthing.wallet import (
     ClaimNotProven,
     NoFunds,
     NotApproved,
+    Request,
     Wallet,
 )
 from farthing.wallet.flow import Answer, lost, pay, refund
+from farthing.wallet.offers import read_demand
 from farthing.wallet.onchain import finish_withdrawal, positions, recover, withdraw
 from tests.escrow_world import DELAY, FUNDS, PAYER, SECOND_PAYER, World
 from tests.paywall.paywall_kit import CHEAP, DEAR, Got, Shop, run
@@ -311,3 +313,19 @@ def test_pay__after_the_chain_shows_a_claim_too_many__never(
     assert wallet.store.set_escrow(lane.channel_id, 10_000, CHEAP + 1).problem is not None
     with pytest.raises(ClaimNotProven, match="was claimed on chain"):
         site.pay(wallet)
+
+
+def test_take_lane__funded_only__no_empty_one(site: Site, open_wallet: OpenWallet) -> None:
+    wallet = open_wallet(RULES)
+    site.pay(wallet)
+    required = site.server("/cheap")(None).header(REQUIRED_HEADER)
+    offer = read_demand(str(required), wallet.place).offer
+    request = Request.of("GET", URL)
+    paid_from = wallet.take_lane(request, offer, is_funded=True)
+    assert paid_from is not None and paid_from.balance == 10_000
+    # Another may be opened; it has nothing, and is not what is asked for.
+    empty = wallet.take_lane(request, offer)
+    assert empty is not None and empty.balance == 0
+    wallet.give_lane(empty)
+    assert wallet.take_lane(request, offer, is_funded=True) is None
+    assert wallet.has_funded_lane(request, offer)

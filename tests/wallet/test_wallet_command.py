@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from farthing.chain.accounts import KEY_VARIABLE, PASSWORD_VARIABLE
+from farthing.wallet import Store
 from tests.commands.conftest import Done, Farthing, farthing  # noqa: F401  # a fixture
 from tests.escrow_world import DELAY, PAYER, World
 from tests.paywall.paywall_kit import CHEAP, on_chain, terms_of
@@ -58,7 +59,7 @@ def test_wallet__from_create_to_an_article_and_the_money_back(
 ) -> None:
     got = run("get", site + "/cheap")
     assert (got.code, got.out) == (0, "answer 1")
-    assert "0.0099 tUSD not spent" in run("balance").out
+    assert "0.0099 TUSD not spent" in run("balance").out
     assert run("refund", site + "/cheap", "--amount", "0.004").out.startswith("Refunded  0.004 ")
     channel = next(line.split()[0] for line in run("balance").lines if line.startswith("0x"))
     assert run("withdraw", channel).code == 0
@@ -101,6 +102,16 @@ def test_budget__shows_what_is_used_and_changes_what_is_given(run: Any, site: st
     # What was not given stays; none takes away.
     assert "0.01" in run("budget", "--approve-above", "none", "--deny", "none").out
     assert "Approve above  none" in run("budget").out
+
+
+def test_budget__after_a_clock_that_was_ahead__can_be_told(
+    run: Any, site: str, tmp_path: Path
+) -> None:
+    ahead = Store(tmp_path / "wallet" / "wallet.db", lambda: 4_000_000_000)
+    ahead.used()
+    ahead.close()
+    assert "2096-" in run("budget").out
+    assert "2096-" not in run("budget", "--reset-clock").out
 
 
 @pytest.mark.parametrize("budget", ["5", "5 month", "P1M 5", "five P1M", "5 P1M a b", "5 P1M A.b"])

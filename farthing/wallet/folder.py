@@ -4,7 +4,8 @@
     main.json      the key that owns the money, a keystore file
     session.json   the key that signs vouchers, a keystore file
 
-Where no money is to be added, as beside an agent, ``main.json`` is best kept elsewhere.
+Where no money is to be added, as beside a program that spends by itself, ``main.json`` is best kept
+elsewhere.
 """
 
 from __future__ import annotations

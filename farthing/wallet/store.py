@@ -214,10 +214,15 @@ class Store:
                 is_there = balance >= deposit.before + deposit.amount
                 if is_there or self._now() > deposit.valid_before:
                     deposit = None
-            # What was claimed was charged, said or not; only up to what may have been is honest.
-            charged = max(lane.charged, min(claimed, lane.upper))
-            lane = replace(lane, balance=balance, deposit=deposit, charged=charged)
-            if claimed > lane.upper and lane.problem is None:
+            lane = replace(lane, balance=balance, deposit=deposit)
+            if claimed > lane.signed:
+                # The contract takes nothing without this wallet's signature: its memory is an old
+                # copy.
+                lane = replace(lane, charged=claimed, upper=claimed, signed=claimed)
+            elif claimed <= lane.upper:
+                # What was claimed was charged, said or not.
+                lane = replace(lane, charged=max(lane.charged, claimed))
+            elif lane.problem is None:
                 words = f"{claimed} was claimed on chain, {lane.upper} at most was charged"
                 lane = replace(lane, problem=words)
             self._put(lane)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -304,15 +305,29 @@ def test_recover__an_old_copy_of_the_file__goes_on_by_proof(
     assert wallet.store.lanes()[0].charged == 2 * CHEAP + DEAR
 
 
-def test_pay__after_the_chain_shows_a_claim_too_many__never(
-    site: Site, open_wallet: OpenWallet, world: World
-) -> None:
+def test_pay__more_was_claimed_than_charged__never(site: Site, open_wallet: OpenWallet) -> None:
     wallet = open_wallet(RULES)
     site.pay(wallet)
     (lane,) = wallet.store.lanes()
+    # As after a payment of which less was charged than it allowed.
+    wallet.store._put(replace(lane, signed=DEAR))
+    assert wallet.store.set_escrow(lane.channel_id, 10_000, CHEAP).problem is None
     assert wallet.store.set_escrow(lane.channel_id, 10_000, CHEAP + 1).problem is not None
     with pytest.raises(ClaimNotProven, match="was claimed on chain"):
         site.pay(wallet)
+
+
+def test_refresh__more_was_claimed_than_is_remembered_as_signed__the_memory_is_old(
+    site: Site, open_wallet: OpenWallet
+) -> None:
+    wallet = open_wallet(RULES)
+    site.pay(wallet)
+    old = wallet.store.lanes()[0]
+    site.pay(wallet, "/dear")
+    wallet.store._put(old)
+    lane = wallet.store.set_escrow(old.channel_id, 10_000, CHEAP + DEAR)
+    assert (lane.charged, lane.signed, lane.problem) == (CHEAP + DEAR, CHEAP + DEAR, None)
+    assert site.pay(wallet).status == 200
 
 
 def test_take_lane__funded_only__no_empty_one(site: Site, open_wallet: OpenWallet) -> None:

@@ -35,7 +35,8 @@ class Memory(RuleBasedStateMachine):
     def begin(self, whole: int, host: int) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.clock = Clock()
-        self.time = NOON
+        # The latest at which a payment was made.
+        self.time = 0
         self.rules = self.new_rules(whole, host)
         self.path = Path(self.folder.name) / "wallet.db"
         self.store = new_store(self.path, self.rules, self.clock)
@@ -54,8 +55,8 @@ class Memory(RuleBasedStateMachine):
     def new_rules(whole: int, host: int) -> Rules:
         return Rules((Budget(whole, MONTHLY), Budget(host, DAILY, HOST)))
 
-    def used(self, budget: Budget) -> int:
-        begin, end = budget.period.window(self.time) or (0, 0)
+    def used(self, budget: Budget, now: int) -> int:
+        begin, end = budget.period.window(now) or (0, 0)
         return sum(
             amount
             for time, host, amount in self.raised
@@ -70,11 +71,11 @@ class Memory(RuleBasedStateMachine):
     )
     def pay(self, number: int, host: str, price: int, part: int | None) -> None:
         """``part`` percent of the price are charged; None: the answer is lost."""
-        self.time = max(self.time, self.clock.now)
+        now = max(self.time, self.clock.now)
         ceiling = self.charged[number] + price
         raised = max(0, ceiling - self.signed[number])
         fits = all(
-            self.used(budget) + raised <= budget.limit
+            self.used(budget, now) + raised <= budget.limit
             for budget in self.rules.budgets
             if budget.host in ("*", host)
         )
@@ -84,6 +85,7 @@ class Memory(RuleBasedStateMachine):
             assert not fits
             return
         assert fits and signing.ceiling == ceiling
+        self.time = now
         self.signed[number] = max(ceiling, self.signed[number])
         self.upper[number] = max(ceiling, self.upper[number])
         self.raised.append((self.time, host, raised))
@@ -94,7 +96,8 @@ class Memory(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([-40 * DAY, -DAY, -1, 1, 3_600, DAY, 31 * DAY]))
     def set_clock(self, seconds: int) -> None:
-        self.clock.now += seconds
+        # The budgets begin with the year.
+        self.clock.now = max(NOON - 120 * DAY, self.clock.now + seconds)
 
     @rule(whole=limits, host=limits)
     def set_rules(self, whole: int, host: int) -> None:

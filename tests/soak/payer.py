@@ -66,6 +66,8 @@ class Payer:
 
     def __init__(self, number: int, seed: int, world: World, terms: Terms, port: int) -> None:
         self.record = Record()
+        # It waits for its withdrawal, and asks for nothing new.
+        self.is_away = False
         self._random = random.Random(f"{seed} payer {number}")
         self.account: LocalAccount = party(f"soak payer {number}")
         self._world = world
@@ -324,10 +326,11 @@ class Crowd:
             self._failures.append(error)
 
     def _take_turn(self, payer: Payer) -> None:
-        if self._mode == "settle":
-            if payer.settle():
+        if self._mode == "settle" or payer.is_away:
+            if payer.settle() and self._mode == "settle":
                 self._settled.add(payer)
             return
         for _ in range(self._burst):
             payer.act()
-            self.requests += 1
+            with self._changed:
+                self.requests += 1

@@ -24,6 +24,8 @@ _CODE = "invalid_batch_settlement_evm_"
 TIMEOUT = 200.0
 # What a payer does next, and how often of a hundred times.
 LOSE_STATE, REFUND, TOP_UP = 2, 2, 2
+# And how often it does not wait for the answer; it repeats the request then.
+HANG_UP = 3
 DEPOSITS = (2_000, 5_000, 20_000, 60_000)
 
 
@@ -182,6 +184,8 @@ class Payer:
             self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT)
         try:
             self._connection.request("GET", asked.path, headers={"PAYMENT-SIGNATURE": asked.header})
+            if self._random.randrange(100) < HANG_UP:
+                raise ConnectionAbortedError
             answer = self._connection.getresponse()
             body = answer.read()
         except (ConnectionError, http.client.HTTPException):

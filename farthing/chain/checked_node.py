@@ -92,13 +92,16 @@ class CheckedNode:
 
     def __init__(self, w3: Web3) -> None:
         self._w3 = w3
-        self.chain_id = w3.eth.chain_id
+        self.chain_id = self._chain_now()
 
     def check_chain(self) -> None:
         """Raises `WrongChain` when the node has another chain than it had."""
-        found = self._ask("its chain", lambda: self._w3.eth.chain_id)
+        found = self._chain_now()
         if found != self.chain_id:
-            raise WrongChain(self.chain_id, _whole(found, "its chain"))
+            raise WrongChain(self.chain_id, found)
+
+    def _chain_now(self) -> int:
+        return self._number("its chain", lambda: self._w3.eth.chain_id)
 
     def head(self) -> Head:
         found: Any = self._ask("the latest block", lambda: self._w3.eth.get_block("latest"))

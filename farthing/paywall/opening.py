@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from farthing.chain.json_rpc import asking
 from farthing.chain.settlement import Settlement
 from farthing.chain.wallets import is_contract
 from farthing.ledger.ledger import RESTORED
@@ -70,7 +71,7 @@ def open_paywall(
     )
     collectors = _collectors(settings, settlement)
     limits = _limits(settings, read_prices, token.decimals)
-    with told(settings, "chain.rpc"):
+    with told(settings, "chain.rpc"), asking("the balance of the key"):
         sender = settlement.w3.to_checksum_address(keys.sender.address)
         coins = settlement.w3.eth.get_balance(sender)
     if not coins:

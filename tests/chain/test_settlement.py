@@ -2,6 +2,7 @@
 
 import pytest
 
+from farthing.chain.checked_node import AnswerUnusable, CheckedNode
 from farthing.chain.connection import connect
 from farthing.chain.json_rpc import NodeRefused
 from farthing.chain.reverts import (
@@ -379,3 +380,11 @@ def test_settlement__a_node_that_is_busy(node_world: World, node_url: str, metho
         node.then(method, Fault.REFUSE)
         with pytest.raises(NodeRefused, match="limit exceeded"):
             Settlement(w3, node_world.settlement.address)
+
+
+def test_checked_node__a_node_that_is_busy(node_world: World, node_url: str) -> None:
+    with faulty_node(node_url) as node:
+        w3 = connect(node.url)
+        node.then("eth_chainId", Fault.REFUSE)
+        with pytest.raises(AnswerUnusable, match="limit exceeded"):
+            CheckedNode(w3)

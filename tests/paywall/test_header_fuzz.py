@@ -119,11 +119,13 @@ class Fuzzer:
         elif action == 3 and isinstance(here[key], str):
             here[key] = rng.choice((here[key].upper(), here[key].lower(), here[key] * 2))
         elif action == 4 and isinstance(here, dict):
-            here[rng.choice(("x", "amount", "type", str(key) + "x"))] = rng.choice(HOSTILE)
+            here[rng.choice(("x", "amount", "type", str(key) + "x"))] = deepcopy(
+                rng.choice(HOSTILE)
+            )
         elif action == 5:
             here[key] = deepcopy(message)
         else:
-            here[key] = rng.choice(HOSTILE)
+            here[key] = deepcopy(rng.choice(HOSTILE))
 
     def damage(self, data: bytes) -> bytes:
         """Changes a few bytes."""

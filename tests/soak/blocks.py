@@ -23,7 +23,7 @@ COINS = 10**24
 # Seconds between two blocks, and when time has to wait.
 BLOCK_SECONDS, SLOW_SECONDS = 12, 1
 # A payer asks for its money back, of a thousand times it could.
-WITHDRAW = 12
+WITHDRAW = 15
 # Time waits before the end of a withdrawal that takes what is owed: so much of the delay is left.
 SPARE = DELAY // 4
 
@@ -172,9 +172,12 @@ class Blocks:
                 if self.head.time >= channel.withdraw_requested_at + DELAY:
                     self._send(payer, "finalizeWithdraw", config)
                 continue
+            payer.is_away = False
             left = channel.balance - channel.total_claimed
             if left and self.may_withdraw and self._random.randrange(1_000) < WITHDRAW:
                 amount = left if self._random.random() < 0.7 else self._random.randint(1, left)
+                # Some go on paying meanwhile.
+                payer.is_away = self._random.random() < 0.7
                 self._send(payer, "initiateWithdraw", config, amount)
 
     def _send(self, payer: Payer, function: str, *arguments: Any) -> None:

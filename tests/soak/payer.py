@@ -24,6 +24,8 @@ _CODE = "invalid_batch_settlement_evm_"
 TIMEOUT = 200.0
 # What a payer does next, and how often of a hundred times.
 LOSE_STATE, REFUND, TOP_UP = 2, 2, 2
+# And how often it does not wait for the answer; it repeats the request then.
+HANG_UP = 3
 DEPOSITS = (2_000, 5_000, 20_000, 60_000)
 
 
@@ -66,6 +68,8 @@ class Payer:
 
     def __init__(self, number: int, seed: int, world: World, terms: Terms, port: int) -> None:
         self.record = Record()
+        # It waits for its withdrawal, and asks for nothing new.
+        self.is_away = False
         self._random = random.Random(f"{seed} payer {number}")
         self.account: LocalAccount = party(f"soak payer {number}")
         self._world = world
@@ -180,6 +184,8 @@ class Payer:
             self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT)
         try:
             self._connection.request("GET", asked.path, headers={"PAYMENT-SIGNATURE": asked.header})
+            if self._random.randrange(100) < HANG_UP:
+                raise ConnectionAbortedError
             answer = self._connection.getresponse()
             body = answer.read()
         except (ConnectionError, http.client.HTTPException):
@@ -324,10 +330,11 @@ class Crowd:
             self._failures.append(error)
 
     def _take_turn(self, payer: Payer) -> None:
-        if self._mode == "settle":
-            if payer.settle():
+        if self._mode == "settle" or payer.is_away:
+            if payer.settle() and self._mode == "settle":
                 self._settled.add(payer)
             return
         for _ in range(self._burst):
             payer.act()
-            self.requests += 1
+            with self._changed:
+                self.requests += 1

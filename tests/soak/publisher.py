@@ -51,7 +51,8 @@ exposure_cap = "0.05"
 
 [redeemer]
 coin_price = "0.01"
-interval = 1200
+interval = 7200
+batch_value = "0.25"
 min_value = "0.0005"
 
 [watcher]

@@ -39,6 +39,8 @@ FUNDS = 10**12
 BURST = 2
 # Seconds from one block to the next, for servers and payers to do something in.
 PAUSE = 0.2
+# And when time waits: PATIENCE is over before what is spared for it has passed.
+HELD_PAUSE = 0.8
 
 
 class Stuck(AssertionError):
@@ -111,7 +113,7 @@ class Soak:
         ]
         weather = self.weather.history[-10:]
         here = f"block {self.blocks.head.number}"
-        return [*self.publisher.last_words(), *waiting, *weather, here]
+        return [*self.publisher.last_words(), *waiting, *weather, here, self._redeemed]
 
     # ------------------------------------------------------------ internal
 
@@ -127,7 +129,7 @@ class Soak:
         goes_on = not at_risk
         self.blocks.tick(BLOCK_SECONDS if goes_on and self.publisher.is_up else SLOW_SECONDS)
         self.crowd.turn()
-        threading.Event().wait(PAUSE)
+        threading.Event().wait(PAUSE if goes_on else HELD_PAUSE)
         return goes_on
 
     def _hold(self, at_risk: int, is_well: bool) -> None:
@@ -174,7 +176,11 @@ class Soak:
             each.state in ("queued", "signed", "mined") for each in all_transactions(self.ledger)
         ):
             return False
-        return next(self.ledger.redeemable(), None) is None
+        # What is lost is never redeemed; the proof tells of it.
+        states = (each.channel.state for each in self.ledger.redeemable())
+        return all(
+            min(each.charged, each.mirror.balance) <= each.mirror.total_claimed for each in states
+        )
 
     def _is_mirrored(self) -> bool:
         for payer, found in zip(self.payers, self.blocks.channels, strict=True):

@@ -43,8 +43,12 @@ OURS: dict[str, frozenset[str]] = {
 THEIRS: dict[frozenset[str], frozenset[str]] = {
     frozenset({"ape", "vyper", "boa"}): frozenset(),
     frozenset({"web3"}): frozenset({"chain", "replay", "commands"}),
-    frozenset({"eth_tester", "requests"}): frozenset({"chain"}),
-    frozenset({"apsw", "sqlite3", "psycopg"}): frozenset({"ledger"}),
+    frozenset({"eth_tester"}): frozenset({"chain"}),
+    frozenset({"requests"}): frozenset({"chain", "wallet"}),
+    frozenset({"httpx", "anyio"}): frozenset({"wallet"}),
+    # The payer's memory is a file of its own, beside no ledger.
+    frozenset({"apsw"}): frozenset({"ledger", "wallet"}),
+    frozenset({"sqlite3", "psycopg"}): frozenset({"ledger"}),
     frozenset({"uvicorn", "uvloop", "httptools", "prometheus_client"}): frozenset({"serve"}),
 }
 # What would give the protocol a clock, a disk, a network or chance.

@@ -16,6 +16,7 @@ from farthing.ledger import open_ledger
 from farthing.paywall import Paywall, Settings, SettingsInvalid, open_paywall
 from farthing.protocol import FarthingError
 from tests.escrow_world import AUTHORIZER, RECEIVER, STRANGER, World
+from tests.faulty_node import Fault, faulty_node
 from tests.paywall.site import PASSWORD, site_text, write_keystore
 
 Edit: TypeAlias = Callable[[str], str]
@@ -375,6 +376,14 @@ def test_open_paywall__no_node(folder: Path) -> None:
         f"{path}: chain.rpc: no node answers at {url} (ConnectionError): check the URL and that "
         "it runs."
     )
+
+
+@pytest.mark.parametrize("method", ["eth_getCode", "eth_call", "eth_getBalance"])
+def test_open_paywall__a_node_that_is_busy(folder: Path, node_url: str, method: str) -> None:
+    with faulty_node(node_url) as node:
+        path = edit(folder, r"^rpc = .*", f'rpc = "{node.url}"')
+        node.always(method, Fault.REFUSE)
+        assert "limit exceeded" in refusal(path)
 
 
 def test_open_paywall__no_database(folder: Path) -> None:

@@ -49,7 +49,8 @@ class Blocks:
         head: The latest block.
         channels: What it says of each payer's channel, in their order.
         is_poor: Whether the publisher's key has no coins.
-        reorganisations: How many there were, by their depth.
+        reorganisations: The depth of each.
+        drops: How often the node forgot transactions.
     """
 
     def __init__(self, world: World, payers: Sequence[Payer], seed: int) -> None:
@@ -61,6 +62,7 @@ class Blocks:
         self.is_poor = False
         self.reorganisations: list[int] = []
         self.drops = 0
+        self._forgets = False
         # Whether payers begin to withdraw.
         self.may_withdraw = True
         rpc(self._w3, "evm_setAutomine", False)
@@ -76,6 +78,8 @@ class Blocks:
     def tick(self, seconds: int) -> None:
         """The next block, so much later; then payers do what they do on chain."""
         self._mend_coins()
+        if self._forgets:
+            self._forget()
         rpc(self._w3, "evm_setNextBlockTimestamp", self.head.time + seconds)
         rpc(self._w3, "evm_mine")
         self._look()
@@ -110,10 +114,15 @@ class Blocks:
         self._look()
 
     def drop(self) -> None:
-        """The node forgets one of the transactions that wait to be mined, or all."""
+        """The node will forget one of the transactions that wait to be mined, or all, as soon as
+        there are any."""
+        self._forgets = True
+
+    def _forget(self) -> None:
         waiting = self._waiting()
         if not waiting:
             return
+        self._forgets = False
         self.drops += 1
         if self._random.random() < 0.3:
             rpc(self._w3, "anvil_dropAllTransactions")

@@ -91,6 +91,8 @@ class Payer:
         self._charged = 0
         self._is_short = True
         self._asked: Asked | None = None
+        # Whether it was sent and not answered.
+        self._is_silent = False
 
     def act(self) -> None:
         """Sends one request: the unanswered one again, or another."""
@@ -99,6 +101,7 @@ class Payer:
             self._forget()
         if self._asked is None:
             self._asked = self._next(self._random.randrange(100))
+            self._is_silent = False
         self._send(self._asked)
 
     def settle(self) -> bool:
@@ -190,6 +193,7 @@ class Payer:
             body = answer.read()
         except (ConnectionError, http.client.HTTPException):
             self._hang_up()
+            self._is_silent = True
             self.record.outcomes["no answer"] += 1
             return
         if answer.getheader("Connection") == "close":
@@ -224,10 +228,17 @@ class Payer:
         if error in _LATER:
             # It may still happen: asked again, as it is.
             return
+        if self._is_silent and asked.amount:
+            # It was sent before, and that one may yet arrive and be served.
+            self.record.outcomes[f"refused after silence: {error}"] += 1
+            self.record.abandoned.append(asked.amount)
         self._asked = None
         if error == "cumulative_amount_mismatch":
             state = told["accepts"][0]["extra"]["channelState"]
-            self._charged = int(state["chargedCumulativeAmount"])
+            total = int(state["chargedCumulativeAmount"])
+            is_charged = self._is_silent and total == self._charged + asked.amount
+            self._require(not is_charged, asked, "it is charged, and its answer is not repeated")
+            self._charged = total
         elif error in ("cumulative_exceeds_balance", "channel_not_found"):
             self._is_short = asked.kind != "deposit"
         else:

@@ -3,7 +3,7 @@
 from tests.soak.soak import soak
 
 SEED = 5
-BLOCKS = 200
+BLOCKS = 220
 
 
 def test_soak__with_faults_of_every_kind_loses_nothing() -> None:

@@ -24,7 +24,7 @@ class Proof:
 
     Attributes:
         problems: What may not be, one sentence each.
-        charges: How many there are that cost something.
+        charges, charged: How many there are that cost something, and what they add up to.
         lost: What was charged and can never be redeemed, in smallest units.
         left: What was charged and is still to be redeemed.
         received: What the publisher was paid.

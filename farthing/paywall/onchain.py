@@ -276,7 +276,8 @@ class OnChain:
             plan = self._plan_refund(payment, state, mirror, hold)
             with _asking(failed):
                 # What it claims is not planned by a redeemer too.
-                rows = [(payment.channel_id, state.charged)]
+                claims = state.charged > mirror.total_claimed
+                rows = [(payment.channel_id, state.charged)] if claims else []
                 number = self.queue.submit(REFUND, name, plan, rows)
         receipt = self._receipt(number, failed)
         events = self._settlement.events(receipt)

@@ -233,7 +233,7 @@ def test_refund__whose_fate_is_unknown__counts_as_gone_and_comes(
 
 
 def test_refund__on_its_way__no_redeemer_plans_what_it_claims(
-    chain_shop: Shop, payer: Payer, monkeypatch: pytest.MonkeyPatch
+    chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
     with monkeypatch.context() as patched:
@@ -242,6 +242,14 @@ def test_refund__on_its_way__no_redeemer_plans_what_it_claims(
         assert refund(chain_shop, payer.refund(CHEAP)).status == 503
     assert chain_shop.ledger.in_flight() == {payer.channel_id: CHEAP}
     assert refund(chain_shop, payer.refund(CHEAP)).status == 200
+    rows = [chain_shop.ledger.rows(each.id) for each in chain_shop.ledger.transactions()]
+    assert [len(each) for each in rows] == [1]
+    # The second one has nothing left to claim, and carries nothing.
+    world.deposit(payer.account, AMOUNT)
+    world.operator.forget_nonce()
+    assert refund(chain_shop, payer.refund(CHEAP)).status == 200
+    rows = [chain_shop.ledger.rows(each.id) for each in chain_shop.ledger.transactions()]
+    assert [len(each) for each in rows] == [1, 0]
 
 
 def lost(*arguments: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from farthing.chain.logs import event_topics
 from farthing.ledger import Ledger, QueuedTransaction
 from farthing.operations.compare import compare
+from farthing.paywall.onchain import REFUND
 from tests.crash.books import charges_of
 from tests.escrow_world import RECEIVER, World
 from tests.soak.payer import Payer

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from farthing.ledger import Ledger
+from farthing.ledger import ChannelState, Ledger
 from farthing.ledger import Payer as Known
 from farthing.paywall import (
     Cap,

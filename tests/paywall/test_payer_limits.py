@@ -18,6 +18,7 @@ from farthing.paywall import (
     PayerLimits,
     Price,
     RateLimit,
+    payers,
     payment_of,
 )
 from farthing.protocol import ZERO_ADDRESS
@@ -63,7 +64,9 @@ def pay(shop: Shop, path: str, payer: Payer = PAYER, charged: int = 0) -> Got:
 
 
 @pytest.fixture
-def ledger(any_ledger: Ledger) -> Any:
+def ledger(any_ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Any:
+    # So that a paywall which does not hurry when it is closed is noticed.
+    monkeypatch.setattr(payers, "WRITE_SECONDS", 3_600)
     yield any_ledger
     any_ledger.close()
 
@@ -112,6 +115,18 @@ def test_deny__without_an_authorizer__the_payer_is_asked(open_shop: OpenShop, wo
     payer = Payer(terms=terms, domain=domain).with_config(payer_authorizer=ZERO_ADDRESS)
     shop.open_channel(payer)
     assert run(shop.get("/cheap", payer.header(CHEAP))).status == 403
+
+
+def test_deny__who_asks_for_a_refund__gets_it(open_shop: OpenShop, world: World) -> None:
+    terms, domain = terms_of(world), world.settlement.domain
+    payer = Payer(terms=terms, domain=domain)
+    first = open_shop(chain=on_chain(world), terms=terms, domain=domain)
+    assert run(first.get("/cheap", payer.deposit(world, 5_000, CHEAP))).status == 200
+    limits = Limits(payers=PayerLimits(frozenset([PAYER.account.address])))
+    shop = open_shop(chain=on_chain(world), terms=terms, domain=domain, limits=limits)
+    assert run(shop.get("/cheap", payer.header(2 * CHEAP))).status == 403
+    assert run(shop.get("/cheap", payer.refund(CHEAP))).status == 200
+    assert world.settlement.channel(payer.channel_id).balance == CHEAP
 
 
 # ---------------------------------------------------------------- caps on all routes

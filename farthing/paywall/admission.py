@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from farthing.ledger import Payer, PayerChange
-from farthing.paywall.payers import Deal
+from farthing.paywall.deal import Deal
 from farthing.paywall.prices import Rule
 from farthing.paywall.pricing.bases import PerUnit
 from farthing.paywall.pricing.rules import Quote

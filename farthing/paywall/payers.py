@@ -1,4 +1,4 @@
-"""What rules of prices make of one payer, whose books are reserved, read, and charged with it."""
+"""What rules of prices make of payers, whose books are reserved, read, and charged with it."""
 
 from __future__ import annotations
 
@@ -6,88 +6,72 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 
-from farthing.ledger import LedgerUnavailable, NotReserved, Payer, PayerChange, Refusal, Standing
+from farthing.ledger import LedgerUnavailable, NotReserved, Payer, Refusal
+from farthing.paywall.admission import Admission
 from farthing.paywall.books import Books
+from farthing.paywall.deal import Deal
+from farthing.paywall.limits import PayerLimits
+from farthing.paywall.prices import Rule
 from farthing.paywall.pricing.request import Request
-from farthing.paywall.pricing.rules import PayerRule, Quote, RuleRefused
-from farthing.paywall.reservations import Reservation
-from farthing.protocol.payments import ErrorCode, PaymentRefused
+from farthing.paywall.pricing.rules import PayerRule, RuleRefused
+from farthing.protocol.payments import ErrorCode, Payment, PaymentRefused
 
 log = logging.getLogger("farthing.paywall")
 
+# The code for who is on the deny list.
+DENIED = "payer_denied"
 DAY = 86_400
 # Seconds between two writes of what was refused.
 WRITE_SECONDS = 1
 
 
-class Deal:
-    """One request of one payer whose books are reserved. What it costs is worked out as often as
-    asked; only `change` says what becomes of it."""
-
-    def __init__(
-        self,
-        payer: Payer,
-        rules: Iterable[PayerRule],
-        request: Request,
-        standing: Standing,
-        reservation: Reservation[int],
-    ) -> None:
-        self.payer = payer
-        self.reservation = reservation
-        self._rules = tuple(rules)
-        self._request = request
-        self._standing = standing
-        # One moment for all of it, also if its handler takes long.
-        self._now = int(time.time())
-
-    def quote(self, amount: int) -> Quote:
-        """What is charged where it would be ``amount`` without rules.
-
-        Raises:
-            RuleRefused: A rule does not allow it.
-        """
-        quote = Quote(self._request, self._now, self._standing, amount)
-        for rule in self._rules:
-            rule.apply(quote)
-        for rule in self._rules:
-            rule.settle(quote)
-        return quote
-
-    def change(self, quote: Quote) -> PayerChange | None:
-        """What a charge by that quote changes in the payer's books; None is nothing."""
-        if not quote.tallies and not quote.entitlements:
-            return None
-        return PayerChange(
-            self.payer,
-            self.reservation.state,
-            list(quote.tallies.values()),
-            list(quote.entitlements.values()),
-        )
-
-
 class Payers:
-    """Opens deals, and counts what was refused.
+    """Has rules lower what payers are charged, and counts what is refused.
 
     Args:
         books: Where payers' books are.
+        limits: What bounds each payer on all routes.
     """
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, limits: PayerLimits) -> None:
         self._books = books
+        self._limits = limits
         self._refused: Counter[tuple[Payer, str, str, int]] = Counter()
         self._is_writing = False
         self._closing = asyncio.Event()
 
-    async def open(self, payer: Payer, rules: tuple[PayerRule, ...], request: Request) -> Deal:
-        """Reserves a payer and reads what the rules look at.
+    def check_denied(self, payment: Payment, route: str) -> None:
+        """Nothing is sold to those on the deny list; what is theirs they get back.
 
         Raises:
+            RuleRefused: The payer is on it, or who signs for it.
+        """
+        if not self._limits.denied or payment.is_refund:
+            return
+        payer = Payer.of(payment.config)
+        if not self._limits.denied.isdisjoint((payer.address, payer.signer)):
+            raise self._count(payer, route, RuleRefused(DENIED, "this payer is not served here"))
+
+    def rules(self, rule: Rule) -> tuple[PayerRule, ...]:
+        """Those of a route, and those of all."""
+        return rule.payer_rules + self._limits.rules
+
+    async def open(self, admission: Admission, request: Request) -> None:
+        """Has the rules lower what an admission charges; its payer is reserved until `give`.
+
+        Raises:
+            RuleRefused: One of them does not allow it.
             PaymentRefused: Another request of the payer is under way.
             LedgerUnavailable: The database could not be asked.
         """
+        rule = admission._rule
+        rules, said = self.rules(rule), rule.base.reason(request)
+        if not rules:
+            admission._open(None, said)
+            return
+        payer = Payer.of(admission._payment.config)
         reservation = await self._books.payers.take(payer.id)
         if isinstance(reservation, NotReserved):
             raise PaymentRefused(
@@ -97,19 +81,22 @@ class Payers:
             standing = await self._books.read(
                 self._books.ledger.standing,
                 payer.id,
-                list(dict.fromkeys(name for rule in rules for name in rule.tallies())),
-                list(dict.fromkeys(key for rule in rules for key in rule.entitlements(request))),
+                list(dict.fromkeys(name for each in rules for name in each.tallies())),
+                list(dict.fromkeys(key for each in rules for key in each.entitlements(request))),
             )
-        except BaseException:
+            admission._open(Deal(payer, rules, request, standing, reservation), said)
+        except BaseException as error:
             self._books.payers.give(reservation)
+            if isinstance(error, RuleRefused):
+                self._count(payer, rule.text, error)
             raise
-        return Deal(payer, rules, request, standing, reservation)
 
-    def give(self, deal: Deal) -> None:
+    def give(self, admission: Admission) -> None:
         """Lets the payer's next request go on."""
-        self._books.payers.give(deal.reservation)
+        if admission._deal is not None:
+            self._books.payers.give(admission._deal.reservation)
 
-    def refused(self, payer: Payer, route: str, refused: RuleRefused) -> None:
+    def _count(self, payer: Payer, route: str, refused: RuleRefused) -> RuleRefused:
         """Counts a refusal, to be in the ledger soon.
 
         They are written together, at most once in `WRITE_SECONDS`, so that a client that asks
@@ -120,6 +107,7 @@ class Payers:
         if not self._is_writing:
             self._is_writing = True
             self._books.spawn(self._write())
+        return refused
 
     async def _write(self) -> None:
         try:

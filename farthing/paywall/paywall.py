@@ -25,7 +25,6 @@ from farthing.ledger import (
     LedgerUnavailable,
     NewCharge,
     NotReserved,
-    Payer,
 )
 from farthing.paywall.admission import Admission, Arrival, Charged
 from farthing.paywall.batcher import Batcher
@@ -44,7 +43,7 @@ from farthing.paywall.onchain import ChainUnavailable, OnChain
 from farthing.paywall.payers import Payers
 from farthing.paywall.prices import Prices, Refused, Rule
 from farthing.paywall.pricing.request import Request, RequestInvalid
-from farthing.paywall.pricing.rules import PayerRule, RuleRefused
+from farthing.paywall.pricing.rules import RuleRefused
 from farthing.paywall.replies import Reply, json_reply
 from farthing.paywall.reservations import ChannelReservation
 from farthing.protocol import ZERO_ADDRESS, Domain, FarthingError
@@ -59,8 +58,6 @@ from farthing.protocol.payments import (
 
 log = logging.getLogger("farthing.paywall")
 
-# The code for who is on the deny list.
-DENIED = "payer_denied"
 # Payments checked in one turn of the loop, about 60 microseconds each.
 CHECK_BATCH = 32
 # After how long a part that does not answer is taken to be down.
@@ -111,8 +108,7 @@ class Paywall:
         self.on_charge: Callable[[Charged], None] | None = None
         self.books = Books(ledger, limits)
         self.channels = Channels(self.books, chain, limits, self.counts)
-        self.payers = Payers(self.books)
-        self._denied = limits.payers.denied
+        self.payers = Payers(self.books, limits.payers)
         self._checks = Batcher(self._check_all, None, CHECK_BATCH, self._decline)
 
     # ------------------------------------------------------------ before the handler
@@ -188,8 +184,11 @@ class Paywall:
             raise payment
         if payment.config.payer_authorizer == ZERO_ADDRESS:
             await self.channels.check_signature(payment, self.domain)
-        if self._denied:
-            self._check_denied(payment, rule, reservation)
+        try:
+            self.payers.check_denied(payment, rule.text)
+        except RuleRefused:
+            self._decline(sent, (payment, reservation))
+            raise
         admitting = self._reserved(rule, price, payment, reservation, arrival, started)
         if payment.deposit is None and not payment.is_refund:
             return await admitting
@@ -235,51 +234,23 @@ class Paywall:
             await self.channels.keep_fresh(payment, reservation)
             await self.channels.check_room(payment, reservation, price)
             admission = Admission(payment, rule, price, target, reservation, deposited, started)
-            rules = rule.payer_rules + self.limits.payers.rules
-            if rules or rule.function is not None:
-                await self._apply(rules, admission, arrival)
+            if rule.function is not None or self.payers.rules(rule):
+                await self._apply_rules(admission, arrival)
         except BaseException:
             self.books.reservations.give(reservation)
             raise
         return admission
 
-    def _check_denied(
-        self, payment: Payment, rule: Rule, reservation: ChannelReservation | None
-    ) -> None:
-        """Nothing is sold to those on the deny list; what is theirs they get back."""
-        payer = Payer.of(payment.config)
-        if payment.is_refund or self._denied.isdisjoint((payer.address, payer.signer)):
-            return
-        if reservation is not None:
-            self.books.reservations.give(reservation)
-        refused = RuleRefused(DENIED, "this payer is not served here")
-        self.payers.refused(payer, rule.text, refused)
-        raise refused
-
-    async def _apply(
-        self, rules: tuple[PayerRule, ...], admission: Admission, arrival: Arrival
-    ) -> None:
+    async def _apply_rules(self, admission: Admission, arrival: Arrival) -> None:
         """Has rules lower what is charged, or refuse it."""
-        rule, request = admission._rule, _request(admission._rule, arrival)
-        said = rule.base.reason(request)
-        if not rules:
-            admission._open(None, said)
-            return
-        payer = Payer.of(admission._payment.config)
-        deal = await self.payers.open(payer, rules, request)
         try:
-            admission._open(deal, said)
+            await self.payers.open(admission, _request(admission._rule, arrival))
         except RuleRefused as refused:
-            self.payers.give(deal)
-            self.payers.refused(payer, rule.text, refused)
             if admission._deposited:
-                # It is refused, but its money has moved.
+                # Its money has moved all the same.
                 admission.amount = 0
                 state = admission._reservation.state
                 refused.headers.append(self._told(admission._payment, state, admission))
-            raise
-        except BaseException:
-            self.payers.give(deal)
             raise
 
     async def _take(self, payment: Payment) -> ChannelReservation:
@@ -448,8 +419,7 @@ class Paywall:
     def _give(self, admission: Admission) -> None:
         """Lets the next requests of the channel and its payer go on."""
         self.books.reservations.give(admission._reservation)
-        if admission._deal is not None:
-            self.payers.give(admission._deal)
+        self.payers.give(admission)
 
     def _told(
         self, payment: Payment, state: ChannelState, admission: Admission

@@ -175,6 +175,9 @@ MIGRATIONS = [
         PRIMARY KEY (transaction_id, channel_id)
     );
     """,
+    """
+    ALTER TABLE farthing.transactions ADD COLUMN fee_limit bigint;
+    """,
 ]
 VERSION = len(MIGRATIONS)
 

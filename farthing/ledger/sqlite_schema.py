@@ -165,6 +165,9 @@ MIGRATIONS = [
         PRIMARY KEY (transaction_id, channel_id)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE transactions ADD COLUMN fee_limit INTEGER;
+    """,
 ]
 VERSION = len(MIGRATIONS)
 

@@ -93,6 +93,7 @@ class TermsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         exposure_cap: How much a channel may owe that is not claimed on chain; without it, as much
             as it holds.
         transfer_methods: How a deposit may be authorised, in the order it is offered.
+        receipts: Whether clients that ask get a signed statement of each charge.
     """
 
     receiver: str
@@ -100,6 +101,7 @@ class TermsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     withdraw_delay: int = 86_400
     exposure_cap: str | None = None
     transfer_methods: tuple[str, ...] = (ERC3009,)
+    receipts: bool = True
 
 
 class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

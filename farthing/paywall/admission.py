@@ -32,6 +32,7 @@ class Admission:
     __slots__ = (
         "_deposited",
         "_payment",
+        "_request",
         "_reservation",
         "_rule",
         "_started",
@@ -49,7 +50,10 @@ class Admission:
         reservation: Reservation,
         deposited: str,
         started: float,
+        request: tuple[str, str] | None = None,
     ) -> None:
+        # Method and URL, if they are to be signed.
+        self._request = request
         self._started = started
         self._payment = payment
         self._rule = rule

@@ -10,6 +10,7 @@ from farthing.paywall.page import page
 from farthing.paywall.receipts import Receipts
 from farthing.paywall.replies import Reply, json_reply
 from farthing.protocol.payments import REQUIRED_HEADER, VERSION, Terms, write_header
+from farthing.protocol.receipts import extension
 
 MESSAGE = "Payment required"
 
@@ -30,6 +31,10 @@ class Offers:
         self.symbol = symbol
         self.decimals = decimals
         self.receipts = receipts
+        # x402's Python client fails at a Permit2 deposit to whoever announces anything, unless it
+        # has packages that it does not install. Who asks unasked has its receipt there too.
+        is_announced = receipts is not None and terms.transfer_methods[0] != "permit2"
+        self._announced = extension({}) if is_announced else None
 
     def payment_required(
         self,
@@ -53,8 +58,8 @@ class Offers:
             "resource": {"url": url},
             "accepts": self.terms.requirements(price, **extra),
         }
-        if self.receipts is not None:
-            required["extensions"] = self.receipts.announcement
+        if self._announced is not None:
+            required["extensions"] = self._announced
         headers = [
             (REQUIRED_HEADER.lower().encode(), write_header(required)),
             (b"cache-control", b"no-store"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from farthing.protocol import Signer
-from farthing.protocol.receipts import Charge, Given, Receipt, Statement, extension
+from farthing.protocol.receipts import Charge, Given, Receipt, Statement
 
 # A request stands in an answer's header twice, and a header has its limits: a longer one has no
 # receipt.
@@ -23,7 +23,6 @@ class Receipts:
     def __init__(self, authorizer: Signer, network: str) -> None:
         self._authorizer = authorizer
         self._network = network
-        self.announcement = extension({})
 
     def statement(self, payer: str, charge: Charge) -> dict[str, Any] | None:
         """The ``extensions`` of the answer to a request that was charged.

@@ -54,7 +54,7 @@ class Offer:
         receiver, receiver_authorizer, withdraw_delay: Make the channel.
         min_deposit: The least a deposit may be.
         accepted: The offer as it was made, to be sent back.
-        gives_receipts: Whether a receipt is given to who asks for it.
+        asks_for_receipts: Whether a receipt is to be asked for.
     """
 
     price: int
@@ -63,7 +63,7 @@ class Offer:
     withdraw_delay: int
     min_deposit: int
     accepted: Mapping[str, Any]
-    gives_receipts: bool = False
+    asks_for_receipts: bool = True
 
     def is_like(self, other: Offer) -> bool:
         """Whether both are paid from the same channels."""
@@ -123,7 +123,7 @@ def read_demand(header: str, place: Place) -> Demand:
     reasons = []
     for accepted in required.accepts:
         try:
-            offer = _offer(accepted, place, _gives_receipts(required.extensions))
+            offer = _offer(accepted, place, _may_ask(required.extensions))
             return Demand(required.error[:_SHOWN], offer, _claim(accepted))
         except (OfferRefused, InvalidField) as error:
             reasons.append(
@@ -165,14 +165,14 @@ def _decode(header: str, form: Any) -> Any:
         raise ValueError("it is nested too deep") from None
 
 
-def _gives_receipts(extensions: Any) -> bool:
-    """Whether a server wants to be asked for receipts. One that signs its offers too gives a
-    receipt to everybody, and does not take back an offer that it has signed anew since."""
+def _may_ask(extensions: Any) -> bool:
+    """Whether a server may be asked for a receipt: any may, but for those that sign their offers
+    too. They give a receipt to everybody, and want all they have announced back."""
     told = extensions.get(EXTENSION) if isinstance(extensions, dict) else None
-    return isinstance(told, dict) and told.get("info") == {}
+    return not (isinstance(told, dict) and told.get("info"))
 
 
-def _offer(accepted: Mapping[str, Any], place: Place, gives_receipts: bool) -> Offer:
+def _offer(accepted: Mapping[str, Any], place: Place, may_ask: bool) -> Offer:
     if accepted.get("scheme") != SCHEME:
         raise OfferRefused(f"it asks for another scheme than {SCHEME}")
     if accepted.get("network") != place.network:
@@ -199,7 +199,7 @@ def _offer(accepted: Mapping[str, Any], place: Place, gives_receipts: bool) -> O
             **accepted,
             "extra": {name: value for name, value in extra.items() if name not in _TOLD},
         },
-        gives_receipts=gives_receipts,
+        asks_for_receipts=may_ask,
     )
 
 

@@ -292,7 +292,7 @@ class Wallet:
         elif kind == "voucher" and lane.deposit is not None:
             payload |= {"type": "deposit", "deposit": self._consent(lane, lane.deposit)}
         message = {"x402Version": VERSION, "accepted": offer.accepted, "payload": payload}
-        if self._receipts and offer.gives_receipts:
+        if self._receipts and offer.asks_for_receipts:
             message["extensions"] = {EXTENSION: {"info": {}}}
         return write_header(message).decode()
 

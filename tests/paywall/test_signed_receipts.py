@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -158,6 +159,21 @@ def test_refuse__an_announcement_too(shop: Shop) -> None:
     got = run(shop.get("/cheap", asking(Payer(), 2 * CHEAP)))
     assert got.status == 402
     assert decoded(got.header("payment-required"))["extensions"] == extension({})
+
+
+@pytest.mark.parametrize(
+    ("methods", "is_announced"),
+    [(("eip3009", "permit2"), True), (("permit2", "eip3009"), False), (("permit2",), False)],
+)
+def test_announce__not_where_permit2_comes_first_and_given_all_the_same(
+    open_shop: OpenShop, methods: tuple[str, ...], is_announced: bool
+) -> None:
+    """A published client would break there; see `Offers`."""
+    terms = replace(TERMS, transfer_methods=methods)
+    shop = open_shop(terms=terms)
+    shop.open_channel(Payer())
+    assert ("extensions" in run(shop.get("/cheap")).json) is is_announced
+    check(run(shop.get("/cheap", asking(Payer(), CHEAP))), shop, Payer(), "http://test/cheap")
 
 
 def test_refund__no_receipt(chain_shop: Shop, chain_payer: Payer, world: World) -> None:

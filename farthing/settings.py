@@ -76,7 +76,7 @@ class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         keystore: The key that sends deposits and refunds, and pays for their gas. Without it the
             key is in the variable ``FARTHING_KEY``.
-        authorizer_keystore: The key that signs claims and refunds. Without it the same.
+        authorizer_keystore: The key that signs claims, refunds and receipts. Without it the same.
     """
 
     keystore: str | None = None

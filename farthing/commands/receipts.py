@@ -64,7 +64,8 @@ def verify_receipt_command(file: BinaryIO, signer: str | None, as_json: bool) ->
 def _told(proof: Proof) -> list[tuple[str, str]]:
     """What is proven, for people and machines. Amounts are smallest units of the token."""
     told = [("signer", proof.signer)]
-    config, charge, receipt = proof.config, proof.given.charge, proof.given.receipt
+    config, domain = proof.config, proof.domain
+    charge, receipt = proof.given.charge, proof.given.receipt
     if charge is not None:
         said = charge.said
         told += [
@@ -77,8 +78,13 @@ def _told(proof: Proof) -> list[tuple[str, str]]:
         ]
     elif receipt is not None:
         told += [("url", receipt.said.url), ("time", when(receipt.said.issued_at))]
-    if receipt is not None:
+    if config is not None and domain is not None:
+        told += [
+            ("payer", config.payer),
+            ("receiver", config.receiver),
+            ("token", config.token),
+            ("network", f"eip155:{domain.chain_id}"),
+        ]
+    elif receipt is not None:
         told += [("payer", receipt.said.payer), ("network", receipt.said.network)]
-    if config is not None:
-        told += [("receiver", config.receiver), ("token", config.token)]
     return told

@@ -3,7 +3,7 @@
 A receipt of x402's extension ``offer-receipt`` says who was served what and when, and not what it
 cost. So the same object carries a `Charge` too, in the same form. Both are EIP-712, signed by the
 channel's receiver authorizer. Source: x402's ``extension-offer-and-receipt.md``; ours is specified
-in ``docs/protocol.md``.
+in ``docs/receipts.md``.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.protocol import Domain, InvalidField
+from farthing.protocol.receipts import CHARGE as CHARGE_TYPE
 from farthing.protocol.receipts import (
     EXTENSION,
     Charge,
@@ -28,9 +30,10 @@ from farthing.protocol.receipts import (
     read_proof,
     write_proof,
 )
+from farthing.protocol.receipts import RECEIPT as RECEIPT_TYPE
 from tests.protocol.protocol_samples import ALICE, BOB, CONFIG, DOMAIN, TOKEN, amounts, words
 
-# As x402's extension has them, and docs/protocol.md.
+# As x402's extension has them, and docs/receipts.md.
 TYPES: dict[str, list[tuple[str, str]]] = {
     "Receipt": [
         ("version", "uint256"),
@@ -341,3 +344,15 @@ def test_extension__is_where_x402_wants_it() -> None:
     other = copy.deepcopy(told)
     del other["offer-receipt"]["info"]["receipt"], other["offer-receipt"]["info"]["charge"]
     assert read_given(json.dumps({"extensions": other}).encode()) == Given()
+
+
+def test_documentation__its_example__is_right_to_the_byte() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "receipts.md").read_text()
+    text = page.partition("```json")[2].partition("```")[0].encode()
+    found = read_proof(text)
+    assert found.given.receipt is not None and found.given.charge is not None
+    for each in (found.given.receipt.said, found.given.charge.said):
+        assert "0x" + each.digest(each.DOMAIN).hex() in page
+    for kind in (RECEIPT_TYPE, CHARGE_TYPE):
+        assert f"`{kind.text}`" in page
+    assert found.signer in page.partition("signer ")[2].splitlines()[0]

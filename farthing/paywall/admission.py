@@ -50,10 +50,9 @@ class Admission:
         reservation: Reservation,
         deposited: str,
         started: float,
-        request: tuple[str, str] | None = None,
     ) -> None:
-        # Method and URL, if they are to be signed.
-        self._request = request
+        # Method and URL, where a receipt is to be signed.
+        self._request: tuple[str, str] | None = None
         self._started = started
         self._payment = payment
         self._rule = rule

@@ -219,13 +219,13 @@ class Paywall:
                 return self._correct(price, expected, arrival, payment.channel_id, state)
             await self.channels.keep_fresh(payment, reservation)
             await self.channels.check_room(payment, reservation, price)
+            admission = Admission(payment, rule, price, target, reservation, deposited, started)
+            if payment.wants_receipt and self.offers.receipts is not None:
+                admission._request = arrival.method, arrival.url()
         except BaseException:
             self.books.reservations.give(reservation)
             raise
-        request = None
-        if payment.wants_receipt and self.offers.receipts is not None:
-            request = arrival.method, arrival.url()
-        return Admission(payment, rule, price, target, reservation, deposited, started, request)
+        return admission
 
     async def _take(self, payment: Payment) -> Reservation:
         """Reserves a channel that another request holds, or that is not known."""

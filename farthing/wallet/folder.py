@@ -86,12 +86,14 @@ def open_wallet(
     *,
     with_main: bool = True,
     approve: Callable[[Approval], bool] | None = None,
+    receipts: bool = True,
 ) -> Wallet:
     """Opens the wallet in a folder; whoever opens it closes it.
 
     Args:
         with_main: Whether it may deposit by itself; then ``main.json`` must be there.
         approve: Asks the owner about payments above the threshold.
+        receipts: Whether it asks publishers for signed statements of what they charge.
 
     Raises:
         WalletUnusable: There is none, or its parts do not belong together.
@@ -106,7 +108,9 @@ def open_wallet(
         w3 = connect(home.rpc, chain_id=home.domain.chain_id)
         settlement = Settlement(w3, home.domain.contract)
         place = Place(home.domain, Token(w3, home.token).domain, home.collector)
-        return Wallet(store, session, settlement, place, main=main, approve=approve)
+        return Wallet(
+            store, session, settlement, place, main=main, approve=approve, receipts=receipts
+        )
     except BaseException:
         store.close()
         raise

@@ -71,7 +71,11 @@ def create_wallet(
         raise WalletUnusable(str(folder), f"there is no collector at {collector}: check it")
     account = main or Account.create()
     session = session_of(account, domain)
-    home = Home(account.address, session.address, rpc, domain, dollars.address, collector)
+    home = Home(
+        *(account.address, session.address, rpc, domain, dollars.address, collector),
+        symbol=dollars.symbol,
+        decimals=dollars.decimals,
+    )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # The keys first: a memory without them would be of no use.
     _write_keystore(folder / MAIN, account, password)

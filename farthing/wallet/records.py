@@ -9,15 +9,16 @@ from typing import Any
 import msgspec
 
 from farthing.protocol import ChannelConfig, Domain
+from farthing.protocol.amounts import from_units
 
 MAGIC = 0x46574C54
-VERSION = 1
+VERSION = 2
 SCHEMA = """
 CREATE TABLE wallet (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     payer TEXT NOT NULL, session TEXT NOT NULL, rpc TEXT NOT NULL, chain_id TEXT NOT NULL,
     settlement TEXT NOT NULL, token TEXT NOT NULL, collector TEXT NOT NULL,
-    clock INTEGER NOT NULL,
+    symbol TEXT NOT NULL, decimals INTEGER NOT NULL, clock INTEGER NOT NULL,
     rules TEXT NOT NULL, rules_version INTEGER NOT NULL, rules_signature BLOB NOT NULL
 ) STRICT;
 CREATE TABLE channels (
@@ -92,6 +93,7 @@ class Home:
         domain: The settlement contract.
         token: What it pays with.
         collector: The ERC-3009 collector for deposits.
+        symbol, decimals: How amounts of the token are shown; without them in smallest units.
     """
 
     payer: str
@@ -100,6 +102,12 @@ class Home:
     domain: Domain
     token: str
     collector: str
+    symbol: str = ""
+    decimals: int = 0
+
+    def show(self, units: int) -> str:
+        """An amount as people write it, with the token's symbol."""
+        return f"{from_units(units, self.decimals)} {self.symbol}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ class Wallet:
             RefusedByRules: They are against it, or the owner is.
         """
         rules = self.store.rules()
-        rules.check(request.host, price)
+        rules.check(request.host, price, self.store.home.show)
         if not rules.needs_approval(price):
             return False
         if self._approve is None or not self._approve(Approval(request, price)):
@@ -209,15 +209,11 @@ class Wallet:
         return any(_has_room(lane, offer) for lane in self._lanes(request, offer))
 
     def _lanes(self, request: Request, offer: Offer) -> list[Lane]:
-        own = self.store.lanes(request.origin)
-        for lane in own:
-            if lane.problem is not None:
+        lanes = self.store.usable_lanes(request.origin)
+        for lane in lanes:
+            if lane.problem is not None and lane.origin:
                 raise ClaimNotProven(lane.channel_id, lane.problem)
-        return [
-            lane
-            for lane in own + self.store.lanes("")
-            if not lane.is_closed and _fits(lane.config, offer)
-        ]
+        return [lane for lane in lanes if not lane.is_closed and _fits(lane.config, offer)]
 
     def give_lane(self, lane: Lane) -> None:
         """Lets others have a channel."""
@@ -293,12 +289,13 @@ class Wallet:
     def _plan_deposit(
         self, request: Request, offer: Offer, lane: Lane, rules: Rules, lacking: int, now: int
     ) -> PendingDeposit:
+        show = self.store.home.show
         if self._main is None:
             reason = "the main key is not here: deposit with `farthing wallet fund`"
-            raise NoFunds(request.host, offer.price, reason)
+            raise NoFunds(request.host, offer.price, reason, show)
         if rules.top_up == 0:
             reason = "top-ups are off: set them with `farthing wallet budget --top-up`"
-            raise NoFunds(request.host, offer.price, reason)
+            raise NoFunds(request.host, offer.price, reason, show)
         amount = max(rules.top_up, offer.min_deposit, lacking)
         salt = secrets.randbits(256)
         return PendingDeposit(amount, lane.balance, salt, now + CONSENT_SECONDS)
@@ -327,8 +324,8 @@ class Wallet:
         }
 
     def _not_approved(self, rules: Rules, request: Request, price: int) -> NotApproved:
-        threshold = rules.approve_above or 0
-        return NotApproved(request.host, price, threshold, self._approve is not None)
+        threshold, show = rules.approve_above or 0, self.store.home.show
+        return NotApproved(request.host, price, threshold, self._approve is not None, show)
 
     # ------------------------------------------------------------ what servers and the chain say
 
@@ -378,6 +375,7 @@ class Wallet:
         return self.store.corrected(signing, claim.charged, claim.ceiling)
 
     def _disproof(self, lane: Lane, claim: Claim) -> str | None:
+        show = self.store.home.show
         if lane.problem is not None:
             return lane.problem
         if claim.channel_id != lane.channel_id:
@@ -386,12 +384,14 @@ class Wallet:
         if recover(digest, claim.signature) != self._session.address:
             return "it shows a voucher that this wallet did not sign"
         if claim.charged < lane.charged:
-            return f"it says {claim.charged} were charged, it was {lane.charged} before"
+            before = show(lane.charged)
+            return f"it says {show(claim.charged)} were charged, it was {before} before"
         # A voucher above all that is remembered proves that the memory is an old one: lost, and
         # recovered from the chain, or copied back.
         most = claim.ceiling if claim.ceiling > lane.signed else min(claim.ceiling, lane.upper)
         if claim.charged > most:
-            return f"it says {claim.charged} were charged, {most} is what was agreed to"
+            told = show(claim.charged)
+            return f"it says {told} were charged, {show(most)} is what was agreed to"
         return None
 
 

@@ -73,6 +73,7 @@ class Store:
         self.path = path
         self._clock = clock
         self._lock = threading.Lock()
+        self._windows: dict[str, tuple[int, int]] = {}
         if not path.is_file():
             raise WalletUnusable(str(path), "there is none: make one with `farthing wallet create`")
         with self._failing():
@@ -413,7 +414,7 @@ class Store:
         return now
 
     def _take(self, budget: Budget, now: int, host: str, raised: int, deposited: int) -> None:
-        window, show = budget.period.window(now), self.home.show
+        window, show = self._window(budget, now), self.home.show
         if window is None:
             raise HostRefused(host, raised, f"the budget {budget.name} is not in force now", show)
         spent, put = self._used(budget, window)
@@ -426,6 +427,15 @@ class Store:
             " DO UPDATE SET spent = excluded.spent, deposited = excluded.deposited",
             (budget.name, window[0], str(spent + raised), str(put + deposited)),
         )
+
+    def _window(self, budget: Budget, now: int) -> tuple[int, int] | None:
+        """The budget's period now, worked out once a period: every payment asks."""
+        known = self._windows.get(budget.name)
+        if known is None or not known[0] <= now < known[1]:
+            known = budget.period.window(now)
+            if known is not None:
+                self._windows[budget.name] = known
+        return known
 
     def _used(self, budget: Budget, window: tuple[int, int]) -> tuple[int, int]:
         row = self._db.execute(

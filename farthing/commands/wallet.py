@@ -28,7 +28,7 @@ from farthing.commands.options import (
     print_table,
     when,
 )
-from farthing.protocol import X402_ERC3009_COLLECTOR, X402_SETTLEMENT
+from farthing.protocol import X402_ERC3009_COLLECTOR, X402_PERMIT2_COLLECTOR, X402_SETTLEMENT
 from farthing.protocol.amounts import from_units, to_units
 from farthing.wallet import Approval, Budget, Payment, Period, Rules, Store, Wallet, actions
 from farthing.wallet.export import write_csv
@@ -92,9 +92,18 @@ def wallet_command() -> None:
 @click.option("--token", required=True, metavar="ADDRESS", help="What to pay with.")
 @click.option("--settlement", default=X402_SETTLEMENT, show_default=True, metavar="ADDRESS")
 @click.option("--collector", default=X402_ERC3009_COLLECTOR, show_default=True, metavar="ADDRESS")
+@click.option(
+    "--permit2-collector", default=X402_PERMIT2_COLLECTOR, show_default=True, metavar="ADDRESS"
+)
 @rules_options
 def create_command(
-    folder: Path, rpc: str, token: str, settlement: str, collector: str, **options: Any
+    folder: Path,
+    rpc: str,
+    token: str,
+    settlement: str,
+    collector: str,
+    permit2_collector: str,
+    **options: Any,
 ) -> None:
     """Make a wallet, with a new key or the one in FARTHING_KEY.
 
@@ -111,6 +120,7 @@ def create_command(
         token=token,
         settlement=settlement,
         collector=collector,
+        permit2_collector=permit2_collector,
         main=account_from_environment(),
     )
     click.echo(f"Wallet   {folder}")
@@ -151,6 +161,19 @@ def fund_command(url: str, amount: str, folder: Path) -> None:
         lane = actions.fund(wallet, main, Sender(wallet.settlement.w3, main), url, units)
         click.echo(f"Deposited  {home.show(units)}")
         click.echo(f"Channel    0x{lane.channel_id.hex()}")
+
+
+@wallet_command.command("permit2")
+@folder_option
+def permit2_command(folder: Path) -> None:
+    """Let Permit2 take the token, which some publishers' deposits need; a transaction, once.
+
+    It takes nothing without a signature for each deposit.
+    """
+    with _opened(folder) as wallet:
+        main = main_key(folder, _password(folder / MAIN))
+        actions.allow_permit2(wallet, Sender(wallet.settlement.w3, main))
+        click.echo(f"Allowed  Permit2 takes {wallet.store.home.symbol} for deposits")
 
 
 @wallet_command.command("get")

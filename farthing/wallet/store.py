@@ -84,8 +84,8 @@ class Store:
                 self._db.close()
                 raise WalletUnusable(str(path), "it is not a wallet of this program's version")
             ((payer, session, rpc, chain_id, contract, *token),) = self._db.execute(
-                "SELECT payer, session, rpc, chain_id, settlement, token, collector, symbol,"
-                " decimals FROM wallet"
+                "SELECT payer, session, rpc, chain_id, settlement, token, collector,"
+                " permit2_collector, symbol, decimals FROM wallet"
             )
         self.home = Home(payer, session, rpc, Domain(int(chain_id), contract), *token)
 
@@ -114,9 +114,10 @@ class Store:
             with transaction(database):
                 database.execute(SCHEMA)
                 place = (home.rpc, str(home.domain.chain_id), home.domain.contract)
-                token = (home.token, home.collector, home.symbol, home.decimals)
+                collectors = (home.collector, home.permit2_collector)
+                token = (home.token, *collectors, home.symbol, home.decimals)
                 database.execute(
-                    "INSERT INTO wallet VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 1, ?)",
+                    "INSERT INTO wallet VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 1, ?)",
                     (home.payer, home.session, *place, *token, text, signed),
                 )
                 database.execute(f"PRAGMA application_id = {MAGIC}")

@@ -16,6 +16,10 @@ FEED = "bench.wallet_site:feed"
 INTERVAL_MS = 100.0
 
 
+# Tried from the left until the server keeps up.
+LISTENERS = (300, 250, 200, 150, 100, 50)
+
+
 @dataclass(frozen=True)
 class Fed:
     """One run of the feed.
@@ -40,6 +44,23 @@ class Fed:
     max_ms: float
     busy: float
     others: float
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the last units came in time, and all but one in a hundred before they did."""
+        is_done = self.seconds * 1_000 <= (self.units // self.listeners + 1) * INTERVAL_MS
+        return is_done and self.late * 100 <= self.units
+
+
+def most_listeners(seconds: float) -> list[Fed]:
+    """Runs with ever fewer listeners; the last is the one that keeps up, if any does."""
+    runs: list[Fed] = []
+    for listeners in LISTENERS:
+        runs.append(feed(listeners, seconds))
+        print(runs[-1], flush=True)
+        if runs[-1].keeps_up:
+            break
+    return runs
 
 
 def feed(listeners: int, seconds: float) -> Fed:

@@ -50,6 +50,10 @@ bench-paywall: .venv/with-dev ## Measure paid requests a second, beside the x402
 bench-redeem: .venv/with-dev node_modules/.stamp ## Measure the redeemer, the queue and the watcher
 	@.venv/bin/python -m bench.redeem
 
+.PHONY: bench-wallet
+bench-wallet: .venv/with-dev node_modules/.stamp ## Measure what paying costs a client, bursts, and a paid feed
+	@.venv/bin/python -m bench.wallet
+
 .PHONY: reference
 reference: .venv/with-dev ## Write the configuration reference into docs/operations.md
 	@.venv/bin/python -m farthing.operations.reference docs/operations.md

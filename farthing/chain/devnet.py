@@ -26,6 +26,8 @@ from farthing.protocol import (
 )
 
 DEVNET_PORT = 8_545
+# Where every public chain has it, and x402's facilitators read the chain through it.
+MULTICALL3 = "0xcA11bde05977b3631167028862bE2a173976CA11"
 # What each payer holds of the test dollar, in smallest units.
 PAYER_FUNDS = 1_000 * 10**TEST_USD_DECIMALS
 
@@ -134,6 +136,7 @@ def _place_contracts(sender: Sender) -> Deployment:
     # Vouchers will be signed for this domain; the binding checks that it is the contract's own.
     settlement = Settlement(w3, X402_SETTLEMENT).address
     _put(w3, PERMIT2, "Permit2")
+    _put(w3, MULTICALL3, "Multicall3")
     _put(w3, X402_ERC3009_COLLECTOR, "ERC3009DepositCollector", settlement)
     _put(w3, X402_PERMIT2_COLLECTOR, "Permit2DepositCollector", settlement, PERMIT2)
     return Deployment(

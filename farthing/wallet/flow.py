@@ -166,12 +166,12 @@ def _pay(
             is_approved = wallet.allow(request, offer.price)
             signing = wallet.authorize(request, offer, signing.lane, is_approved=is_approved)
             continue
-        _check_same(offer, demand)
+        _check_same(offer, demand, wallet)
         if demand.claim is not None and not is_corrected:
             is_corrected = True
             more = wallet.believe(signing, demand.claim)
             if losses and more and demand.claim.ceiling == signing.ceiling:
-                raise AnswerLost(more, request.url)
+                raise AnswerLost(more, request.url, wallet.store.home.show)
         elif demand.error == ErrorCode.CUMULATIVE_EXCEEDS_BALANCE and not is_refreshed:
             is_refreshed = True
             if wallet.refresh(signing.lane).balance >= signing.ceiling:
@@ -239,13 +239,14 @@ def _demand(answer: Answer, wallet: Wallet) -> Demand | None:
     return None if header is None else read_demand(header, wallet.place)
 
 
-def _check_same(offer: Offer, demand: Demand) -> None:
+def _check_same(offer: Offer, demand: Demand, wallet: Wallet) -> None:
     """A server that has a voucher in hand does not get a dearer one for the same request."""
     if not offer.is_like(demand.offer) or offer.price != demand.offer.price:
+        show = wallet.store.home.show
         raise RefusedByServer(
             demand.error or "terms_changed",
-            f"it asked for {offer.price} and, once that was signed, for {demand.offer.price} or "
-            "on other terms: ask again if that is what you want to pay",
+            f"it asked for {show(offer.price)} and, once that was signed, for "
+            f"{show(demand.offer.price)} or on other terms: ask again if you want to pay that",
         )
 
 
@@ -278,9 +279,10 @@ def _note(wallet: Wallet, request: Request, signing: Signing, answer: Answer) ->
             log.warning("the receipt for %s is wrong: %s", request.url, problem)
         return True
     # The caller has its answer; nothing more is paid on such books.
+    show = wallet.store.home.show
     wallet.store.set_problem(
         lane.channel_id,
-        f"it says it charged {receipt.charged}, {receipt.total} in all, for a price of {price} on "
-        f"top of {lane.charged}",
+        f"it says it charged {show(receipt.charged)}, {show(receipt.total)} in all, for a price of "
+        f"{show(price)} on top of {show(lane.charged)}",
     )
     return False

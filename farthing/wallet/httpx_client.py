@@ -146,6 +146,9 @@ def _is_kept(step: Send, response: httpx.Response) -> bool:
     What was paid for and breaks off is asked for again with the same voucher; a 402 that was read
     leaves its connection to the next request. Long ones, and streams, are left to the caller.
     """
+    if response.is_stream_consumed:
+        # An inner transport without a network has read it already.
+        return False
     length = response.headers.get("content-length", "")
     is_short = length.isdecimal() and len(length) < 10 and int(length) <= KEPT_BYTES
     return is_short and (step.payment is not None or response.status_code == 402)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from farthing.wallet.errors import utc
 from farthing.wallet.receipts import evidence_of
 from farthing.wallet.records import Payment
 from farthing.wallet.store import Store
@@ -68,6 +69,7 @@ class Watch:
         for budget, spent, _, until in self._store.used():
             if budget.limit and spent * 100 >= budget.limit * NEARLY:
                 # The number is not in it, so that it comes once a period.
-                text = f"{NEARLY} % and more of {budget.limit} are spent, until {until}"
+                limit = self._store.home.show(budget.limit)
+                text = f"{NEARLY} % and more of {limit} are spent, until {utc(until)}"
                 alerts.append(Alert(f"budget {budget.name}", text))
         return alerts

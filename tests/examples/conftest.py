@@ -1,0 +1,38 @@
+"""A market to run parts of examples in, and a browser to look at their pages with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from farthing.testing import Playground, playground
+
+BROWSERS = ("chromium", "google-chrome")
+
+
+@pytest.fixture
+def play() -> Iterator[Playground]:
+    with playground() as market:
+        yield market
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page of a headless Chromium; a test that uses it fails when the page has an error."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.fail("Chromium was not found: install it (apt-get install chromium).", pytrace=False)
+    # Its sandbox does not work for root, as whom containers run.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    errors: list[object] = []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=arguments)
+        opened = browser.new_page()
+        opened.on("pageerror", errors.append)
+        yield opened
+        browser.close()
+    assert errors == []

@@ -13,6 +13,7 @@ needs ``farthing[serve]``, and anvil.
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -378,11 +379,16 @@ class _Server(uvicorn.Server):
     """Says when it has started, or will not; closes its paywall."""
 
     def __init__(self, app: App, paywall: Paywall) -> None:
-        # Pages that listen for news would keep it from ending.
-        config = uvicorn.Config(
-            app, log_level="critical", timeout_graceful_shutdown=GRACE_SECONDS, interface="asgi3"
+        super().__init__(
+            uvicorn.Config(
+                app,
+                interface="asgi3",
+                log_config=None,
+                log_level="error",
+                access_log=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
         )
-        super().__init__(config)
         self.settled = threading.Event()
         self._paywall = paywall
 
@@ -397,6 +403,8 @@ class _Server(uvicorn.Server):
         self.settled.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Pages that still listen for news are cut off, which is no news itself.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets)
         # An app without a lifespan has not closed it.
         await self._paywall.close()

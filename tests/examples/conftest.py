@@ -1,4 +1,4 @@
-"""A market to run parts of examples in, and a browser to look at their pages with."""
+"""A browser to look at the pages of examples with."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from farthing.testing import Playground, playground
-
 BROWSERS = ("chromium", "google-chrome")
-
-
-@pytest.fixture
-def play() -> Iterator[Playground]:
-    with playground() as market:
-        yield market
 
 
 @pytest.fixture

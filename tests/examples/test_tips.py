@@ -1,0 +1,50 @@
+"""Tips: as one likes, and a monthly sum split by use."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from examples.tips import PRICES, make_site, split
+from farthing.testing import Playground
+from tests.examples.example_kit import paid, run_example
+
+
+def test_tips__as_its_docstring_says() -> None:
+    lines = run_example("tips")
+    assert lines[0] == "music is tipped 1.50: 200"
+    assert lines[1] == "music is tipped 0.25: 200"
+    assert lines[2].startswith("music is tipped 0.001: 4")
+    assert lines[3:-1] == [
+        "In a month it read {'news': 4, 'music': 2, 'maps': 1}",
+        "news is tipped 1.142857: 200",
+        "music is tipped 0.571428: 200",
+        "maps is tipped 0.285715: 200",
+        "The month cost 2 TUSD",
+    ]
+    assert paid(lines) == "3.75"
+
+
+def test_tip__less_than_the_least__is_not_taken(play: Playground) -> None:
+    site, fan = play.publish(make_site("music"), PRICES), play.payer()
+    assert fan.http.post(f"{site.url}/tip?amount=0.009").status_code >= 400
+    assert fan.http.post(f"{site.url}/tip").status_code >= 400
+    assert fan.spent() == 0
+
+
+@given(
+    st.integers(0, 10**9),
+    st.dictionaries(st.text(max_size=3), st.integers(0, 1_000), max_size=8),
+    st.integers(1, 10**6),
+)
+def test_split__adds_up_and_leaves_out_what_is_too_little(
+    total: int, visits: dict[str, int], least: int
+) -> None:
+    shares = split(total, visits, least)
+    if any(visits.values()) and total >= least:
+        assert sum(shares.values()) == total
+    else:
+        assert shares == {}
+    assert all(share >= least for share in shares.values())
+    seen = sum(visits[site] for site in shares)
+    assert all(abs(share - total * visits[site] / seen) <= 1 for site, share in shares.items())

@@ -2,10 +2,10 @@
 
     python examples/items.py
 
-A skin costs fifty cents the first time it is put on, and nothing ever after. A pack of three potions
-costs thirty cents; drinking takes one of them, and who has none left pays fifteen cents for a single
-one. What each player owns and has left is in the publisher's ledger, written together with the
-charge: a drink that fails takes no potion, and two at once never take the same.
+A skin costs fifty cents the first time it is put on, and nothing ever after. A pack of three
+potions costs thirty cents; drinking takes one of them, and who has none left pays fifteen cents for
+a single one. What each player owns and has left is in the publisher's ledger, written together with
+the charge: a drink that fails takes no potion, and two at once never take the same.
 """
 
 from collections import Counter

@@ -31,7 +31,9 @@ def test_prove__after_payments__says_what_was_paid(play: Playground) -> None:
         assert payer.http.get(f"{site.url}/cheap").text == "text"
     assert ann.http.get(f"{first.url}/fails").status_code == 500
     assert (ann.spent(), ben.spent()) == (2_000, 2_000)
-    said = "The books balance: payers paid 0.004 TUSD and publishers received the same, to the unit."
+    said = (
+        "The books balance: payers paid 0.004 TUSD and publishers received the same, to the unit."
+    )
     assert play.prove() == said
     assert play.token.balance_of(second.receiver.address) == 3_000
     # And again, with more.

@@ -22,7 +22,7 @@ RELEASES = {
 
 
 def released(request: Request) -> int:
-    """When the episode that is asked for is out. One that is not there is not charged: see below."""
+    """When the episode that is asked for is out. What is not there is not charged: see below."""
     series, number = request.parameters["series"], request.parameters["number"]
     return RELEASES.get(series, {}).get(number, 0)
 

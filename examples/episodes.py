@@ -60,10 +60,8 @@ def main() -> None:
         for path in ("tides/1", "lamps/1", "lamps/1"):
             read("Ben", ben, path)
         for name, reader in (("Ann", ann), ("Ben", ben)):
-            owned = ", ".join(
-                each.entitlement.item for each in site.ledger.entitlements(reader.address)
-            )
-            print(f"{name} owns {owned}")
+            owned = [each.entitlement.item for each in site.ledger.entitlements(reader.address)]
+            print(f"{name} owns {', '.join(owned)}")
         print(play.prove())
 
 

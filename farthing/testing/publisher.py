@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
@@ -17,6 +16,7 @@ from farthing.operations.compare import compare
 from farthing.operations.parts import WatcherPart, open_redeemer
 from farthing.paywall import open_paywall
 from farthing.paywall.asgi import App
+from farthing.paywall.prices import AnyPrice
 from farthing.settings import Settings
 from farthing.testing.errors import BooksDoNotBalance, SiteFailed
 from farthing.testing.serving import served
@@ -48,7 +48,6 @@ confirmations = 1
 {more}
 
 [prices]
-"/" = "free"
 """
 
 
@@ -70,7 +69,7 @@ class Publisher:
         keys: Keys,
         receiver: LocalAccount,
         app: App,
-        prices: Mapping[str, Any],
+        prices: Mapping[str, AnyPrice],
         settings: str,
         stack: ExitStack,
     ) -> None:

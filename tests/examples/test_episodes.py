@@ -32,7 +32,7 @@ def test_episodes__as_its_docstring_says() -> None:
         "Ann owns tides/1, tides/2, tides/3",
         "Ben owns lamps/1, tides/1",
     ]
-    assert paid(lines) == "0.8"
+    assert paid(lines) == "0.7"
 
 
 def test_episodes__once_released__the_early_price_is_over(

@@ -84,6 +84,14 @@ def test_payer__in_coroutines__pays(play: Playground) -> None:
     assert payer.spent() == 3_000
 
 
+def test_restart__goes_on_where_it_was(play: Playground) -> None:
+    site, payer = play.publish(app, PRICES), play.payer()
+    payer.http.get(f"{site.url}/cheap")
+    site.restart()
+    assert payer.http.get(f"{site.url}/cheap").text == "text"
+    assert "payers paid 0.002 TUSD" in play.prove()
+
+
 def test_publish__with_settings__they_hold(play: Playground) -> None:
     site = play.publish(app, PRICES, settings="[limits]\nanswer_seconds = 7")
     assert site.settings.limits.answer_seconds == 7

@@ -86,12 +86,27 @@ class Publisher:
         self.settings = Settings.load(path)
         self.keys = keys
         self.receiver = receiver
-        paywall = open_paywall(self.settings, prices=prices, keys=keys)
-        self.url = stack.enter_context(served(app, paywall))
-        self.ledger = stack.enter_context(closing(open_books(self.settings)))
         self.paid_back = 0
         self._chain = chain
         self._token = Token(chain.w3, chain.token)
+        self._app, self._prices = app, prices
+        self._running = stack.enter_context(ExitStack())
+        self._port = self._start(0)
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.ledger = stack.enter_context(closing(open_books(self.settings)))
+
+    def _start(self, port: int) -> int:
+        paywall = open_paywall(self.settings, prices=self._prices, keys=self.keys)
+        return self._running.enter_context(served(self._app, paywall, port))
+
+    def restart(self) -> None:
+        """Stops the site, and starts it anew at the same place: what it knows is what it kept.
+
+        Raises:
+            SiteFailed: It did not start.
+        """
+        self._running.close()
+        self._start(self._port)
 
     def redeem(self) -> None:
         """Turns all that was charged into money, as `farthing redeem --now` does.

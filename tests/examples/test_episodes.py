@@ -48,6 +48,13 @@ def test_episodes__once_released__the_early_price_is_over(
     assert cost(early, f"{site.url}/episodes/tides/3") == 0
 
 
+def test_episodes__after_a_restart__what_was_bought_is_still_owned(play: Playground) -> None:
+    site, reader = play.publish(episodes.app, episodes.PRICES), play.payer()
+    assert cost(reader, f"{site.url}/episodes/tides/1") == 100_000
+    site.restart()
+    assert cost(reader, f"{site.url}/episodes/tides/1") == 0
+
+
 def test_episodes__one_that_is_not_there__is_not_owned(play: Playground) -> None:
     site, reader = play.publish(episodes.app, episodes.PRICES), play.payer()
     assert reader.http.get(f"{site.url}/episodes/tides/9").status_code == 404

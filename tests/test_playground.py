@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
 from farthing.chain.sender import Sender
+from farthing.chain.settlement import Snapshot
 from farthing.testing import BooksDoNotBalance, Playground, SiteFailed, playground
 from farthing.wallet import BudgetExceeded
 
@@ -52,6 +55,31 @@ def test_prove__money_that_went_elsewhere__is_told(play: Playground) -> None:
     payer.http.get(f"{site.url}/cheap")
     play.token.transfer(Sender(play.chain.w3, payer.account), site.keys.sender.address, 7)
     with pytest.raises(BooksDoNotBalance, match=r"lost 0\.001007 TUSD and publishers gain"):
+        play.prove()
+
+
+def test_prove__a_ledger_that_was_tampered_with__is_told(play: Playground) -> None:
+    site, payer = play.publish(app, PRICES), play.payer()
+    payer.http.get(f"{site.url}/cheap")
+    with closing(sqlite3.connect(site.settings.beside("books.db"))) as books, books:
+        books.execute("UPDATE charges SET previous = 7")
+    with pytest.raises(BooksDoNotBalance, match="channel 0x"):
+        play.prove()
+
+
+def test_prove__a_wallet_that_knows_of_less__is_told(
+    play: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, payer = play.publish(app, PRICES), play.payer()
+    payer.http.get(f"{site.url}/cheap")
+    true = payer.wallet.snapshot
+
+    def more(channel_id: bytes) -> Snapshot:
+        found = true(channel_id)
+        return replace(found, total_claimed=found.total_claimed + 1)
+
+    monkeypatch.setattr(payer.wallet, "snapshot", more)
+    with pytest.raises(BooksDoNotBalance, match=r"1001 are claimed .* knows of 1000 to 1000"):
         play.prove()
 
 

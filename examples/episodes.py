@@ -16,13 +16,13 @@ from farthing.testing import Payer, playground
 DAY = 86_400
 # When each episode of each series is out, unix seconds.
 RELEASES = {
-    "tides": {"1": 0, "2": 0, "3": time.time() + DAY},
+    "tides": {"1": 0, "2": 0, "3": int(time.time()) + DAY},
     "lamps": {"1": 0},
 }
 
 
-def released(request: Request) -> float:
-    """When the episode that is asked for is out; an unknown one is, and costs nothing: see below."""
+def released(request: Request) -> int:
+    """When the episode that is asked for is out. What is not there is not charged: see below."""
     series, number = request.parameters["series"], request.parameters["number"]
     return RELEASES.get(series, {}).get(number, 0)
 
@@ -60,7 +60,7 @@ def main() -> None:
         for path in ("tides/1", "lamps/1", "lamps/1"):
             read("Ben", ben, path)
         for name, reader in (("Ann", ann), ("Ben", ben)):
-            owned = ", ".join(each.name for each in site.ledger.entitlements(reader.address))
+            owned = ", ".join(each.item for each in site.ledger.entitlements(reader.address))
             print(f"{name} owns {owned}")
         print(play.prove())
 

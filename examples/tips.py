@@ -38,7 +38,7 @@ def make_site(name: str) -> FastAPI:
 
 
 def split(total: int, visits: Mapping[str, int], least: int) -> dict[str, int]:
-    """``total`` in shares by ``visits``, to the unit; a share below ``least`` goes to the others."""
+    """``total`` in shares by ``visits``, to the unit; one below ``least`` goes to the others."""
     counted = {site: count for site, count in visits.items() if count}
     while counted:
         shares: dict[str, int] = {}

@@ -31,7 +31,9 @@ def test_prove__after_payments__says_what_was_paid(play: Playground) -> None:
         assert payer.http.get(f"{site.url}/cheap").text == "text"
     assert ann.http.get(f"{first.url}/fails").status_code == 500
     assert (ann.spent(), ben.spent()) == (2_000, 2_000)
-    said = "The books balance: payers paid 0.004 TUSD and publishers received the same, to the unit."
+    said = (
+        "The books balance: payers paid 0.004 TUSD and publishers received the same, to the unit."
+    )
     assert play.prove() == said
     assert play.token.balance_of(second.receiver.address) == 3_000
     # And again, with more.
@@ -49,7 +51,9 @@ def test_prove__money_that_went_elsewhere__is_told(play: Playground) -> None:
     site, payer = play.publish(app, PRICES), play.payer()
     payer.http.get(f"{site.url}/cheap")
     play.token.transfer(Sender(play.chain.w3, payer.account), site.keys.sender.address, 7)
-    with pytest.raises(BooksDoNotBalance, match="lost 0.001007 TUSD and publishers gained 0.001 "):
+    with pytest.raises(
+        BooksDoNotBalance, match=r"lost 0\.001007 TUSD and publishers gained 0\.001 "
+    ):
         play.prove()
 
 

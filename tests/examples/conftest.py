@@ -24,7 +24,7 @@ def page() -> Iterator[Page]:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=arguments)
         opened = browser.new_page()
-        opened.on("pageerror", errors.append)
+        opened.on("pageerror", lambda error: errors.append(error))
         yield opened
         browser.close()
     assert errors == []

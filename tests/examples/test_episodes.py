@@ -38,11 +38,11 @@ def test_episodes__as_its_docstring_says() -> None:
 def test_episodes__once_released__the_early_price_is_over(
     play: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(episodes.RELEASES, "tides", {"3": time.time() + 3_600})
+    monkeypatch.setitem(episodes.RELEASES, "tides", {"3": int(time.time()) + 3_600})
     site = play.publish(episodes.app, episodes.PRICES)
     early, late = play.payer(), play.payer()
     assert cost(early, f"{site.url}/episodes/tides/3") == 300_000
-    monkeypatch.setitem(episodes.RELEASES, "tides", {"3": time.time() - 1})
+    monkeypatch.setitem(episodes.RELEASES, "tides", {"3": 0})
     assert cost(late, f"{site.url}/episodes/tides/3") == 100_000
     # What was bought early is not bought again.
     assert cost(early, f"{site.url}/episodes/tides/3") == 0

@@ -100,7 +100,8 @@ feed.onmessage = ({data}) => {
   at("bars").append(bar)
   if (at("bars").children.length > 60) at("bars").firstChild.remove()
 }
-feed.addEventListener("end", () => { feed.close(); at("state").textContent = "nobody pays" })
+// It is opened again by itself, and goes on when somebody pays again.
+feed.addEventListener("end", () => { at("state").textContent = "nobody pays" })
 </script>
 </html>
 """
@@ -133,6 +134,7 @@ async def sponsor(payer: Payer, url: str) -> None:
     """Pays for what others hear, until Enter is pressed."""
     asking = f"Look at {url} and press Enter to end.\n"
     async with payer.http_async() as client:
+        await pay(client, f"{url}/feed/guest")
         pressed = asyncio.create_task(asyncio.to_thread(input, asking))
         while not pressed.done() and await pay(client, f"{url}/feed/guest"):
             await asyncio.sleep(SECOND)

@@ -78,6 +78,10 @@ def test_feed__in_a_browser__live_until_the_money_stops(
     monkeypatch.setattr(feed, "PATIENCE", 1)
     expect(state).to_have_text("nobody pays")
     expect(page.locator("#heard")).to_have_text("3")
+    monkeypatch.setattr(feed, "PATIENCE", 10**6)
+    payer.http.post(f"{site.url}/feed/kitchen").raise_for_status()
+    expect(state).to_have_text("live")
+    expect(page.locator("#heard")).to_have_text("4")
 
 
 def test_feed__stays__and_is_paid_for_who_looks(page: Page) -> None:

@@ -36,12 +36,12 @@ class Campaign:
         self.lines: deque[str] = deque(maxlen=10)
         # Those of gifts that are being charged, by channel: one at a time for each.
         self.waiting: dict[bytes, str] = {}
-        self._ledger = ledger
+        self.ledger = ledger
         self._last = 0
 
     def look(self) -> None:
         """Counts the gifts that came since the last look."""
-        while page := self._ledger.charges(route=GIFTS, after=self._last):
+        while page := self.ledger.charges(route=GIFTS, after=self._last):
             for charge in page:
                 self.total += charge.amount
                 self.gifts += 1

@@ -26,6 +26,30 @@ GIFTS = "POST /gifts"
 PRICES = {GIFTS: Price(PayWhatYouWant("0.01", most="100", parameter="amount"))}
 GOAL = 5_000_000
 DECIMALS = 6
+PAGE = """<!doctype html><meta charset="utf-8"><title>A well</title>
+<h1>A well for the village</h1>
+<progress id="part" aria-label="Part of the goal"></progress>
+<p><b id="total"></b> of <span id="goal"></span> dollars, in <span id="gifts"></span> gifts</p>
+<p id="reached" hidden>The goal is reached!</p>
+<ul id="lines"></ul>
+<script>
+async function look() {
+  const now = await (await fetch("/total")).json();
+  total.textContent = now.total;
+  goal.textContent = now.goal;
+  gifts.textContent = now.gifts;
+  part.value = now.part;
+  reached.hidden = now.part < 1;
+  lines.replaceChildren(...now.lines.map(text => {
+    const line = document.createElement("li");
+    line.textContent = text;
+    return line;
+  }));
+}
+look();
+setInterval(look, 500);
+</script>
+<style>progress { width: 100%; height: 1.5rem }</style>"""
 
 
 class Campaign:
@@ -81,41 +105,6 @@ async def total() -> dict[str, Any]:
 @app.get("/", response_class=HTMLResponse)
 async def page() -> str:
     return PAGE
-
-
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>A well</title>
-<style>
-:root { color-scheme: light dark; font: 17px/1.5 system-ui, sans-serif }
-main { max-width: 34rem; margin: 2rem auto; padding: 0 1rem }
-progress { width: 100%; height: 1.5rem } ul { padding: 0; list-style: none }
-</style>
-<main>
-<h1>A well for the village</h1>
-<progress id="part" aria-label="Part of the goal"></progress>
-<p><strong id="total"></strong> of <span id="goal"></span> dollars, in <span id="gifts"></span>
-gifts. <strong id="reached" hidden>The goal is reached!</strong></p>
-<ul id="lines"></ul>
-</main>
-<script>
-const at = id => document.getElementById(id)
-async function look() {
-  const now = await (await fetch("/total")).json()
-  for (const id of ["total", "goal", "gifts"]) at(id).textContent = now[id]
-  at("part").value = now.part
-  at("reached").hidden = now.part < 1
-  at("lines").replaceChildren(...now.lines.map(line => {
-    const item = document.createElement("li")
-    item.textContent = line
-    return item
-  }))
-}
-look()
-setInterval(look, 500)
-</script>
-</html>
-"""
 
 
 def main() -> None:

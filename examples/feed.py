@@ -34,6 +34,29 @@ AHEAD = 2
 # A feed ends after so many that nobody paid for.
 PATIENCE = 20
 
+PAGE = """<!doctype html><meta charset="utf-8"><title>A paid feed</title>
+<h1>How late the clock rings</h1>
+<p><strong id="state">waits for money</strong>, <span id="heard">0</span> seconds heard</p>
+<ol id="bars" aria-label="Readings in microseconds"></ol>
+<script>
+const listener = new URLSearchParams(location.search).get("listener") ?? "guest";
+const feed = new EventSource("/feed/" + encodeURIComponent(listener));
+feed.onmessage = ({data}) => {
+  state.textContent = "live";
+  heard.textContent = Number(heard.textContent) + 1;
+  const bar = document.createElement("li");
+  bar.style.height = Math.min(100, data / 20) + "%";
+  bars.append(bar);
+  if (bars.children.length > 60) bars.firstChild.remove();
+};
+// It is opened again by itself, and goes on when somebody pays again.
+feed.addEventListener("end", () => { state.textContent = "nobody pays"; });
+</script>
+<style>
+ol { display: flex; align-items: end; gap: 2px; height: 10rem; padding: 0 }
+li { flex: 0 0 8px; background: #2a7; list-style: none }
+</style>"""
+
 app = FastAPI()
 # Seconds that are paid and not heard yet.
 credit: Counter[str] = Counter()
@@ -71,40 +94,6 @@ async def readings(listener: str) -> AsyncIterator[str]:
 @app.get("/", response_class=HTMLResponse)
 async def page() -> str:
     return PAGE
-
-
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Feed</title>
-<style>
-:root { color-scheme: light dark; font: 17px/1.5 system-ui, sans-serif }
-main { max-width: 40rem; margin: 2rem auto; padding: 0 1rem }
-ol { display: flex; align-items: end; gap: 2px; height: 10rem; padding: 0; overflow: hidden }
-li { flex: 0 0 8px; background: #2a7; list-style: none }
-</style>
-<main>
-<h1>How late the clock rings</h1>
-<p><strong id="state">waits for money</strong>, <span id="heard">0</span> seconds heard</p>
-<ol id="bars" aria-label="Readings in microseconds"></ol>
-</main>
-<script>
-const at = id => document.getElementById(id)
-const listener = new URLSearchParams(location.search).get("listener") ?? "guest"
-const feed = new EventSource("/feed/" + encodeURIComponent(listener))
-feed.onmessage = ({data}) => {
-  at("state").textContent = "live"
-  at("heard").textContent = Number(at("heard").textContent) + 1
-  const bar = document.createElement("li")
-  bar.style.height = Math.min(100, data / 20) + "%"
-  bar.title = data
-  at("bars").append(bar)
-  if (at("bars").children.length > 60) at("bars").firstChild.remove()
-}
-// It is opened again by itself, and goes on when somebody pays again.
-feed.addEventListener("end", () => { at("state").textContent = "nobody pays" })
-</script>
-</html>
-"""
 
 
 async def pay(client: httpx.AsyncClient, feed: str) -> bool:

@@ -2,26 +2,58 @@
 
 from farthing.paywall.admission import Admission, ChargeInvalid
 from farthing.paywall.asgi import PaywallMiddleware, payment_of
-from farthing.paywall.limits import Limits
+from farthing.paywall.limits import Limits, PayerLimits
 from farthing.paywall.offer import Offers
 from farthing.paywall.opening import open_paywall
 from farthing.paywall.paywall import Paywall
-from farthing.paywall.prices import PriceInvalid, Prices, Request
+from farthing.paywall.prices import PriceInvalid, Prices
+from farthing.paywall.pricing import (
+    Cap,
+    Cashback,
+    EarlyAccess,
+    FreeQuota,
+    Own,
+    Pass,
+    PayWhatYouWant,
+    PerUnit,
+    Price,
+    PricingInvalid,
+    RateLimit,
+    Request,
+    RequestInvalid,
+    Tiers,
+    VolumeDiscount,
+)
 from farthing.paywall.wsgi import WsgiPaywall
 from farthing.settings import Settings, SettingsInvalid
 
 __all__ = [
     "Admission",
+    "Cap",
+    "Cashback",
     "ChargeInvalid",
+    "EarlyAccess",
+    "FreeQuota",
     "Limits",
     "Offers",
+    "Own",
+    "Pass",
+    "PayWhatYouWant",
+    "PayerLimits",
     "Paywall",
     "PaywallMiddleware",
+    "PerUnit",
+    "Price",
     "PriceInvalid",
     "Prices",
+    "PricingInvalid",
+    "RateLimit",
     "Request",
+    "RequestInvalid",
     "Settings",
     "SettingsInvalid",
+    "Tiers",
+    "VolumeDiscount",
     "WsgiPaywall",
     "open_paywall",
     "payment_of",

@@ -25,6 +25,7 @@ from farthing.ledger import (
     LedgerUnavailable,
     NewCharge,
     NotReserved,
+    Payer,
 )
 from farthing.paywall.admission import Admission, Arrival, Charged
 from farthing.paywall.batcher import Batcher
@@ -40,9 +41,12 @@ from farthing.paywall.checks import (
 from farthing.paywall.limits import Limits
 from farthing.paywall.offer import Offers, payment_response, wants_page
 from farthing.paywall.onchain import ChainUnavailable, OnChain
-from farthing.paywall.prices import Prices, Refused, Request, Rule
+from farthing.paywall.payers import Payers
+from farthing.paywall.prices import Prices, Refused, Rule
+from farthing.paywall.pricing.request import Request, RequestInvalid
+from farthing.paywall.pricing.rules import PayerRule, RuleRefused
 from farthing.paywall.replies import Reply, json_reply
-from farthing.paywall.reservations import Reservation
+from farthing.paywall.reservations import ChannelReservation
 from farthing.protocol import ZERO_ADDRESS, Domain, FarthingError
 from farthing.protocol.payments import (
     RESPONSE_HEADER,
@@ -55,6 +59,8 @@ from farthing.protocol.payments import (
 
 log = logging.getLogger("farthing.paywall")
 
+# The code for who is on the deny list.
+DENIED = "payer_denied"
 # Payments checked in one turn of the loop, about 60 microseconds each.
 CHECK_BATCH = 32
 # After how long a part that does not answer is taken to be down.
@@ -62,7 +68,7 @@ HEALTH_SECONDS = 2.0
 
 # A payment's header and price; the payment, and its channel where it could be had at once.
 _Sent: TypeAlias = tuple[bytes, int]
-_Checked: TypeAlias = tuple[Payment | PaymentRefused, Reservation | None]
+_Checked: TypeAlias = tuple[Payment | PaymentRefused, ChannelReservation | None]
 
 _HEADER = SIGNATURE_HEADER.lower().encode()
 _RESPONSE = RESPONSE_HEADER.lower().encode()
@@ -105,6 +111,8 @@ class Paywall:
         self.on_charge: Callable[[Charged], None] | None = None
         self.books = Books(ledger, limits)
         self.channels = Channels(self.books, chain, limits, self.counts)
+        self.payers = Payers(self.books)
+        self._denied = limits.payers.denied
         self._checks = Batcher(self._check_all, None, CHECK_BATCH, self._decline)
 
     # ------------------------------------------------------------ before the handler
@@ -128,6 +136,9 @@ class Paywall:
                 accept.append(value)
         try:
             price = self.prices.price(rule, _request(rule, arrival))
+        except RequestInvalid as error:
+            self.counts["request_invalid"] += 1
+            return json_reply(400, {"error": "request_invalid", "reason": str(error)})
         except Exception:
             # The function is the publisher's own; whatever it does, nothing is given away.
             log.exception("the price function of %s failed", rule.text)
@@ -144,6 +155,9 @@ class Paywall:
         except PaymentRefused as refused:
             self.counts[refused.code] += 1
             return self._refuse(refused, price, arrival)
+        except RuleRefused as refused:
+            self.counts[refused.code] += 1
+            return _refuse_payer(refused)
         except LedgerUnavailable as error:
             self.counts["ledger_unavailable"] += 1
             log.warning("%s", error)
@@ -174,6 +188,8 @@ class Paywall:
             raise payment
         if payment.config.payer_authorizer == ZERO_ADDRESS:
             await self.channels.check_signature(payment, self.domain)
+        if self._denied:
+            self._check_denied(payment, rule, reservation)
         admitting = self._reserved(rule, price, payment, reservation, arrival, started)
         if payment.deposit is None and not payment.is_refund:
             return await admitting
@@ -191,7 +207,7 @@ class Paywall:
         rule: Rule,
         price: int,
         payment: Payment,
-        reservation: Reservation | None,
+        reservation: ChannelReservation | None,
         arrival: Arrival,
         started: float,
     ) -> Admission | Reply:
@@ -218,12 +234,55 @@ class Paywall:
                 return self._correct(price, expected, arrival, payment.channel_id, state)
             await self.channels.keep_fresh(payment, reservation)
             await self.channels.check_room(payment, reservation, price)
+            admission = Admission(payment, rule, price, target, reservation, deposited, started)
+            rules = rule.payer_rules + self.limits.payers.rules
+            if rules or rule.function is not None:
+                await self._apply(rules, admission, arrival)
         except BaseException:
             self.books.reservations.give(reservation)
             raise
-        return Admission(payment, rule, price, target, reservation, deposited, started)
+        return admission
 
-    async def _take(self, payment: Payment) -> Reservation:
+    def _check_denied(
+        self, payment: Payment, rule: Rule, reservation: ChannelReservation | None
+    ) -> None:
+        """Nothing is sold to those on the deny list; what is theirs they get back."""
+        payer = Payer.of(payment.config)
+        if payment.is_refund or self._denied.isdisjoint((payer.address, payer.signer)):
+            return
+        if reservation is not None:
+            self.books.reservations.give(reservation)
+        refused = RuleRefused(DENIED, "this payer is not served here")
+        self.payers.refused(payer, rule.text, refused)
+        raise refused
+
+    async def _apply(
+        self, rules: tuple[PayerRule, ...], admission: Admission, arrival: Arrival
+    ) -> None:
+        """Has rules lower what is charged, or refuse it."""
+        rule, request = admission._rule, _request(admission._rule, arrival)
+        said = rule.base.reason(request)
+        if not rules:
+            admission._open(None, said)
+            return
+        payer = Payer.of(admission._payment.config)
+        deal = await self.payers.open(payer, rules, request)
+        try:
+            admission._open(deal, said)
+        except RuleRefused as refused:
+            self.payers.give(deal)
+            self.payers.refused(payer, rule.text, refused)
+            if admission._deposited:
+                # It is refused, but its money has moved.
+                admission.amount = 0
+                state = admission._reservation.state
+                refused.headers.append(self._told(admission._payment, state, admission))
+            raise
+        except BaseException:
+            self.payers.give(deal)
+            raise
+
+    async def _take(self, payment: Payment) -> ChannelReservation:
         """Reserves a channel that another request holds, or that is not known."""
         taken = await self.books.reservations.take(payment.channel_id)
         if taken is NotReserved.UNKNOWN:
@@ -338,8 +397,10 @@ class Paywall:
                 request_id=request_id,
                 time=now,
                 answer=answer,
+                reason=admission.reason,
+                change=admission._change,
             ),
-            partial(self.books.reservations.give, reservation),
+            partial(self._give, admission),
         )
         try:
             is_made = await made
@@ -377,12 +438,18 @@ class Paywall:
         Gives the headers to send with a failed handler's answer: they tell a client that has
         deposited that it did.
         """
-        self.books.reservations.give(admission._reservation)
+        self._give(admission)
         self.counts["handler_failed"] += 1
         if not admission._deposited:
             return []
         admission.amount = 0
         return [self._told(admission._payment, admission._reservation.state, admission)]
+
+    def _give(self, admission: Admission) -> None:
+        """Lets the next requests of the channel and its payer go on."""
+        self.books.reservations.give(admission._reservation)
+        if admission._deal is not None:
+            self.payers.give(admission._deal)
 
     def _told(
         self, payment: Payment, state: ChannelState, admission: Admission
@@ -400,7 +467,7 @@ class Paywall:
         return _RESPONSE, header
 
     async def _refund(
-        self, payment: Payment, reservation: Reservation, price: int, arrival: Arrival
+        self, payment: Payment, reservation: ChannelReservation, price: int, arrival: Arrival
     ) -> Reply:
         state = reservation.state
         if payment.ceiling != state.charged:
@@ -464,13 +531,14 @@ class Paywall:
 
     async def close(self) -> None:
         """Waits for what is under way, and closes the ledger. May be called again."""
+        self.payers.close()
         await self.books.settle()
         await self.channels.close()
         await self.books.close()
 
 
 def _request(rule: Rule, arrival: Arrival) -> Request:
-    if rule.function is None:
+    if rule.function is None and not rule.payer_rules:
         return _NOTHING
     found = rule.pattern.fullmatch(arrival.path)
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in arrival.headers}
@@ -480,6 +548,13 @@ def _request(rule: Rule, arrival: Arrival) -> Request:
 
 # A fixed price does not look at the request.
 _NOTHING = Request("", "", b"", {}, {})
+
+
+def _refuse_payer(refused: RuleRefused) -> Reply:
+    status, headers = 403, refused.headers
+    if refused.retry_after is not None:
+        status, headers = 429, [*headers, (b"retry-after", str(refused.retry_after).encode())]
+    return json_reply(status, {"error": refused.code, "reason": refused.reason}, headers)
 
 
 def _target(arrival: Arrival) -> bytes:

@@ -29,7 +29,8 @@ def run(name: str) -> bool:
     )
     seconds = time.monotonic() - started
     if done.returncode:
-        print(f"{name:13} FAILED with {done.returncode}\n{done.stdout}{done.stderr}", flush=True)
+        said = f"{done.stdout}{done.stderr}".rstrip()
+        print(f"{name:13} FAILED with {done.returncode}\n{said}", flush=True)
         return False
     print(f"{name:13}{seconds:5.1f} s  {done.stdout.splitlines()[-1]}", flush=True)
     return True

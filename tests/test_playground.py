@@ -51,9 +51,7 @@ def test_prove__money_that_went_elsewhere__is_told(play: Playground) -> None:
     site, payer = play.publish(app, PRICES), play.payer()
     payer.http.get(f"{site.url}/cheap")
     play.token.transfer(Sender(play.chain.w3, payer.account), site.keys.sender.address, 7)
-    with pytest.raises(
-        BooksDoNotBalance, match=r"lost 0\.001007 TUSD and publishers gained 0\.001 "
-    ):
+    with pytest.raises(BooksDoNotBalance, match=r"lost 0\.001007 TUSD and publishers gain"):
         play.prove()
 
 

@@ -161,19 +161,20 @@ class TransactionQueue:
             NotQueued: There is no such transaction.
             LedgerUnavailable: The journal cannot be asked.
         """
-        until, pause = time.monotonic() + seconds, FIRST_PAUSE
+        until, waited, pause = time.monotonic() + seconds, FIRST_PAUSE, FIRST_PAUSE
         while True:
             with self._turn:
                 found = self._read(transaction_id)
                 # One step serves all that wait.
-                is_due = time.monotonic() - self._stepped_at >= pause
+                is_due = time.monotonic() - self._stepped_at >= waited
                 if found.state in (QUEUED, SIGNED) and is_due:
                     self._step()
                     found = self._read(transaction_id)
             left = until - time.monotonic()
             if found.state not in (QUEUED, SIGNED) or left <= 0:
                 return found
-            time.sleep(min(pause, left))
+            waited = min(pause, left)
+            time.sleep(waited)
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def receipt(self, transaction_id: int) -> Receipt | None:

@@ -46,8 +46,9 @@ async function look() {
     return line;
   }));
 }
+// A site that is away for a moment is asked again.
+setInterval(() => look().catch(() => {}), 500);
 look();
-setInterval(look, 500);
 </script>
 <style>progress { width: 100%; height: 1.5rem }</style>"""
 

@@ -54,10 +54,11 @@ def main() -> None:
             with_pass, without = (visit(who, f"{site.url}/{path}") for who in readers)
             print(f"{path}: {play.show(with_pass)} with the pass, {play.show(without)} without")
         for charge in site.ledger.charges():
-            print(f"{charge.route}: {play.show(charge.amount)}, {charge.reason}")
-        for each in site.ledger.entitlements(subscriber.address):
-            end = datetime.fromtimestamp(each.until, UTC)
-            print(f"Pass {each.item}: {each.used} used, until {end:%d %B %Y}")
+            print(f"{charge.route}: {play.show(charge.amount)} {charge.reason}")
+        for bought in site.ledger.entitlements(subscriber.address):
+            monthly = bought.entitlement
+            end = datetime.fromtimestamp(monthly.until, UTC)
+            print(f"Pass {monthly.item}: {monthly.used} used, until {end:%Y-%m-%d}")
         print(play.prove())
 
 

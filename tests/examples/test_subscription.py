@@ -26,7 +26,7 @@ def test_subscription__as_its_docstring_says() -> None:
         "articles/scales: 0.05 TUSD with the pass, 0.05 TUSD without",
         "archive/farthings: 0.25 TUSD with the pass, 0.25 TUSD without",
     ]
-    assert lines[6].startswith("POST /subscription: 3 TUSD, ")
+    assert lines[6].startswith("POST /subscription: 3 TUSD bought pass monthly")
     assert lines[-2].startswith("Pass monthly: 3 used, until ")
     assert paid(lines) == "3.75"
 
@@ -44,7 +44,7 @@ def test_pass__bought_twice__covers_twice_as_many(play: Playground, site: Publis
         reader.http.post(f"{site.url}/subscription").raise_for_status()
     costs = [subscription.visit(reader, f"{site.url}/articles/a") for _ in range(7)]
     assert costs == [0] * 6 + [50_000]
-    (owned,) = site.ledger.entitlements(reader.address)
+    (owned,) = (each.entitlement for each in site.ledger.entitlements(reader.address))
     assert (owned.item, owned.bought, owned.used) == ("monthly", 2, 6)
 
 

@@ -60,7 +60,9 @@ def main() -> None:
         for path in ("tides/1", "lamps/1", "lamps/1"):
             read("Ben", ben, path)
         for name, reader in (("Ann", ann), ("Ben", ben)):
-            owned = ", ".join(each.item for each in site.ledger.entitlements(reader.address))
+            owned = ", ".join(
+                each.entitlement.item for each in site.ledger.entitlements(reader.address)
+            )
             print(f"{name} owns {owned}")
         print(play.prove())
 

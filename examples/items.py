@@ -70,7 +70,8 @@ def main() -> None:
             do("/drink")
         do("/potions")
         for each in game.ledger.entitlements(player.address):
-            print(f"In the ledger: {each.kind} {each.item}, bought {each.bought}, used {each.used}")
+            has = each.entitlement
+            print(f"In the ledger: {has.kind} {has.item}, bought {has.bought}, used {has.used}")
         print(play.prove())
 
 

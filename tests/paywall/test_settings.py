@@ -13,7 +13,7 @@ from eth_account import Account
 
 from farthing.chain.accounts import KeyUnusable
 from farthing.ledger import open_ledger
-from farthing.paywall import Paywall, Settings, SettingsInvalid, open_paywall
+from farthing.paywall import Paywall, Request, Settings, SettingsInvalid, open_paywall
 from farthing.protocol import FarthingError
 from tests.escrow_world import AUTHORIZER, RECEIVER, STRANGER, World
 from tests.faulty_node import Fault, faulty_node
@@ -122,7 +122,7 @@ def test_open_paywall__with_a_function_for_a_price(folder: Path, opened: list[Pa
 
     opened.append(open_paywall(folder / "farthing.toml", prices={"GET /articles/dear": price}))
     found: Any = opened[0].prices.find("GET", "/articles/dear")
-    assert found.function is price
+    assert opened[0].prices.price(found, Request("GET", "/", b"", {}, {})) == 500_000
 
 
 def test_open_paywall__again_with_the_same_settings(folder: Path, opened: list[Paywall]) -> None:
@@ -181,7 +181,7 @@ OF_THE_FILE = [
         r"^ledger = .*",
         'leger = "x"',
         "leger: there is no such setting: remove it, or take of alerts, chain, fees, keys, ledger, "
-        "limits, prices, redeemer, terms, thresholds, watcher",
+        "limits, payers, prices, redeemer, terms, thresholds, watcher",
     ),
     (r"^ledger = .*", "ledger = 3", "ledger: give a string, not an integer"),
     (
@@ -193,7 +193,7 @@ OF_THE_FILE = [
         r"^\[terms\]",
         "[other]",
         "other: there is no such setting: remove it, or take of alerts, chain, fees, keys, ledger, "
-        "limits, prices, redeemer, terms, thresholds, watcher",
+        "limits, payers, prices, redeemer, terms, thresholds, watcher",
     ),
     (
         r"^receiver = .*",
@@ -429,7 +429,7 @@ def test_open_paywall__the_same_key_twice(
 
 
 def test_open_paywall__a_price_twice(folder: Path) -> None:
-    with pytest.raises(SettingsInvalid, match="is priced by a function too"):
+    with pytest.raises(SettingsInvalid, match="is priced in Python too"):
         open_paywall(folder / "farthing.toml", prices={"GET /articles/{slug}": lambda _: "1"})
 
 

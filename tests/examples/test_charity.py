@@ -64,7 +64,9 @@ def test_total__of_a_site_that_starts_again__is_the_same(play: Playground, site:
 
 
 @pytest.mark.parametrize(
-    ("amount", "line"), [("0.009", ""), ("101", ""), ("much", ""), ("0.01", "x" * 141)]
+    ("amount", "line"),
+    [("0.009", ""), ("101", ""), ("much", ""), ("0.01", "x" * 141)],
+    ids=["too little", "too much", "no number", "too long a line"],
 )
 def test_gift__that_cannot_be__is_neither_charged_nor_counted(
     play: Playground, site: Publisher, amount: str, line: str

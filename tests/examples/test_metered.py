@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from examples import metered
+from farthing.protocol.amounts import to_units
 from farthing.testing import Payer, Playground, Publisher
 from tests.examples.example_kit import paid, run_example
 
@@ -21,14 +22,14 @@ def complete(payer: Payer, site: Publisher, prompt: str) -> httpx.Response:
     return payer.http.post(f"{site.url}/v1/complete", json={"prompt": prompt})
 
 
-def test_metered__as_its_docstring_says(play: Playground) -> None:
+def test_metered__as_its_docstring_says() -> None:
     lines = run_example("metered")
     bill = re.compile(r"  (\d+) tokens: (\S+) TUSD of at most 0\.008 TUSD")
     bills = [found for found in map(bill.fullmatch, lines) if found]
     assert len(bills) == 2 * len(metered.PROMPTS)
-    assert all(play.units(found[2]) == 2 * int(found[1]) for found in bills)
+    assert all(to_units(found[2], 6) == 2 * int(found[1]) for found in bills)
     assert len({found[1] for found in bills}) > 2
-    assert play.units(paid(lines)) == sum(2 * int(found[1]) for found in bills)
+    assert to_units(paid(lines), 6) == sum(2 * int(found[1]) for found in bills)
 
 
 def test_complete__signed_for_the_most__charged_for_the_tokens(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from examples import music
+from farthing.protocol.amounts import to_units
 from farthing.testing import Payer, Playground, Publisher
 from tests.examples.example_kit import paid, run_example
 
@@ -23,14 +24,14 @@ def listen(fan: Payer, site: Publisher) -> int:
     return fan.spent() - before
 
 
-def test_music__as_its_docstring_says(play: Playground) -> None:
+def test_music__as_its_docstring_says() -> None:
     lines = run_example("music")
     told = [line.split(" TUSD ") for line in lines[:-1]]
     assert [title for title, _ in told] == [
         f"{title}: {cost / 10**6:g}" for title, cost in zip(music.ALBUM, COSTS, strict=True)
     ]
     assert all(why for _, why in told[:2] + told[3:])
-    assert play.units(paid(lines)) == sum(COSTS)
+    assert to_units(paid(lines), 6) == sum(COSTS)
 
 
 def test_song__each_fan_has_its_own_free_ones_discount_and_cashback(

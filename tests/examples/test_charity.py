@@ -76,15 +76,6 @@ def test_gift__that_cannot_be__is_neither_charged_nor_counted(
     assert (giver.spent(), total(site)) == (0, ("0", 0, []))
 
 
-def test_gift__that_fails_with_its_line__leaves_the_line_to_no_other(
-    play: Playground, site: Publisher
-) -> None:
-    giver = play.payer()
-    assert give(giver, site, "0.01", "x" * 141).status_code == 422
-    give(giver, site, "0.01")
-    assert total(site) == ("0.01", 1, [])
-
-
 def test_charity__in_a_browser__grows_until_the_goal(
     play: Playground, site: Publisher, page: Page
 ) -> None:

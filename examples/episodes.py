@@ -3,7 +3,7 @@
     python examples/episodes.py
 
 An episode costs ten cents, and thirty for who cannot wait until it is out. What a reader has bought
-it reads again for nothing, after a restart as before; who it is, its voucher proves.
+it reads again for nothing, also when the site was restarted; who it is, its voucher proves.
 """
 
 import time
@@ -57,13 +57,13 @@ def main() -> None:
 
         for path in ("tides/1", "tides/2", "tides/1", "tides/3", "tides/3", "tides/9"):
             read("Ann", ann, path)
-        for path in ("tides/1", "lamps/1", "lamps/1"):
+        for path in ("tides/1", "lamps/1"):
             read("Ben", ben, path)
+        site.restart()
+        read("Ben", ben, "lamps/1")
         for name, reader in (("Ann", ann), ("Ben", ben)):
-            owned = ", ".join(
-                each.entitlement.item for each in site.ledger.entitlements(reader.address)
-            )
-            print(f"{name} owns {owned}")
+            owned = [each.entitlement.item for each in site.ledger.entitlements(reader.address)]
+            print(f"{name} owns {', '.join(owned)}")
         print(play.prove())
 
 

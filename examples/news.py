@@ -35,7 +35,9 @@ async def front() -> str:
     """Free: no price names it."""
     paths = [f"/articles/{slug}" for slug in ARTICLES] + [f"/reports/{slug}" for slug in REPORTS]
     links = "".join(f'<li><a href="{path}">{path}</a>' for path in paths)
-    return f"<!doctype html><title>The Quarter Penny</title><h1>The Quarter Penny</h1><ul>{links}"
+    return f"""<!doctype html><html lang="en"><title>The Quarter Penny</title>
+<style>body {{ font: 1.1em/1.6 system-ui, sans-serif; margin: 2em }}</style>
+<h1>The Quarter Penny</h1><ul>{links}</ul>"""
 
 
 @app.get("/articles/{slug}")

@@ -2,9 +2,9 @@
 
     python examples/superchat.py [--stay]
 
-A message costs 1, 5 or 20 dollars, and a dearer one may be longer and stands higher. The page shows
-it the moment it is paid. What a moderator takes down is gone from every page, and the streamer
-sends its price back. With --stay the page stays up until you press Enter.
+A message costs 1, 5 or 20 dollars, and a dearer one may be longer and stands higher. It is on the
+page at once. What a moderator takes down is gone from every page, and the streamer sends its price
+back. With --stay the page stays up until you press Enter.
 """
 
 import asyncio
@@ -38,7 +38,12 @@ new EventSource("/live").onmessage = news => {
   }));
 };
 </script>
-<style>.gold { font-size: 2em } .silver { font-size: 1.4em }</style>"""
+<style>
+body { font: 1.1em system-ui, sans-serif; margin: 2em }
+li { padding: .3em .6em; margin: .3em; border-left: .3em solid #b87333 }
+.silver { font-size: 1.3em; border-color: silver }
+.gold { font-size: 1.6em; border-color: gold }
+</style>"""
 
 
 class Message(BaseModel):

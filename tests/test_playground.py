@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
 from farthing.chain.sender import Sender
+from farthing.chain.settlement import Snapshot
+from farthing.ledger.sqlite_file import connect
 from farthing.testing import BooksDoNotBalance, Playground, SiteFailed, playground
 from farthing.wallet import BudgetExceeded
 
@@ -55,6 +58,32 @@ def test_prove__money_that_went_elsewhere__is_told(play: Playground) -> None:
         play.prove()
 
 
+def test_prove__a_ledger_that_was_tampered_with__is_told(play: Playground) -> None:
+    site, payer = play.publish(app, PRICES), play.payer()
+    payer.http.get(f"{site.url}/cheap")
+    # By the same SQLite: another in one process would take the ledger's locks away.
+    with closing(connect(site.settings.beside("books.db"))) as books:
+        books.execute("UPDATE channels SET charges = charges + 1")
+    with pytest.raises(BooksDoNotBalance, match="has 1 charges, counts 2"):
+        play.prove()
+
+
+def test_prove__a_wallet_that_knows_of_less__is_told(
+    play: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, payer = play.publish(app, PRICES), play.payer()
+    payer.http.get(f"{site.url}/cheap")
+    true = payer.wallet.snapshot
+
+    def more(channel_id: bytes) -> Snapshot:
+        found = true(channel_id)
+        return replace(found, total_claimed=found.total_claimed + 1)
+
+    monkeypatch.setattr(payer.wallet, "snapshot", more)
+    with pytest.raises(BooksDoNotBalance, match=r"1001 are claimed .* knows of 1000 to 1000"):
+        play.prove()
+
+
 def test_prove__paid_back__is_counted(play: Playground) -> None:
     site, payer = play.publish(app, PRICES), play.payer()
     payer.http.get(f"{site.url}/cheap")
@@ -82,6 +111,14 @@ def test_payer__in_coroutines__pays(play: Playground) -> None:
 
     assert asyncio.run(several()) == [200, 200, 200]
     assert payer.spent() == 3_000
+
+
+def test_restart__goes_on_where_it_was(play: Playground) -> None:
+    site, payer = play.publish(app, PRICES), play.payer()
+    payer.http.get(f"{site.url}/cheap")
+    site.restart()
+    assert payer.http.get(f"{site.url}/cheap").text == "text"
+    assert "payers paid 0.002 TUSD" in play.prove()
 
 
 def test_publish__with_settings__they_hold(play: Playground) -> None:

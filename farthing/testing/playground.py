@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
@@ -16,6 +15,7 @@ from farthing.chain.sender import Sender
 from farthing.chain.token import Token
 from farthing.opening import Keys
 from farthing.paywall.asgi import App
+from farthing.paywall.prices import AnyPrice
 from farthing.protocol.amounts import from_units, to_units
 from farthing.testing.errors import BooksDoNotBalance
 from farthing.testing.payer import Payer
@@ -45,7 +45,7 @@ class Playground:
         self._folder = folder
         self._stack = stack
 
-    def publish(self, app: App, prices: Mapping[str, Any], *, settings: str = "") -> Publisher:
+    def publish(self, app: App, prices: Mapping[str, AnyPrice], *, settings: str = "") -> Publisher:
         """Serves an ASGI app behind a paywall of its own, on a free port, to the block's end.
 
         Args:

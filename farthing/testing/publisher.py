@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
@@ -17,6 +16,7 @@ from farthing.operations.compare import compare
 from farthing.operations.parts import WatcherPart, open_redeemer
 from farthing.paywall import open_paywall
 from farthing.paywall.asgi import App
+from farthing.paywall.prices import AnyPrice
 from farthing.settings import Settings
 from farthing.testing.errors import BooksDoNotBalance, SiteFailed
 from farthing.testing.serving import served
@@ -48,7 +48,6 @@ confirmations = 1
 {more}
 
 [prices]
-"/" = "free"
 """
 
 
@@ -70,7 +69,7 @@ class Publisher:
         keys: Keys,
         receiver: LocalAccount,
         app: App,
-        prices: Mapping[str, Any],
+        prices: Mapping[str, AnyPrice],
         settings: str,
         stack: ExitStack,
     ) -> None:
@@ -87,12 +86,27 @@ class Publisher:
         self.settings = Settings.load(path)
         self.keys = keys
         self.receiver = receiver
-        paywall = open_paywall(self.settings, prices=prices, keys=keys)
-        self.url = stack.enter_context(served(app, paywall))
-        self.ledger = stack.enter_context(closing(open_books(self.settings)))
         self.paid_back = 0
         self._chain = chain
         self._token = Token(chain.w3, chain.token)
+        self._app, self._prices = app, prices
+        self._running = stack.enter_context(ExitStack())
+        self._port = self._start(0)
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.ledger = stack.enter_context(closing(open_books(self.settings)))
+
+    def _start(self, port: int) -> int:
+        paywall = open_paywall(self.settings, prices=self._prices, keys=self.keys)
+        return self._running.enter_context(served(self._app, paywall, port))
+
+    def restart(self) -> None:
+        """Stops the site, and starts it anew at the same place: what it knows is what it kept.
+
+        Raises:
+            SiteFailed: It did not start.
+        """
+        self._running.close()
+        self._start(self._port)
 
     def redeem(self) -> None:
         """Turns all that was charged into money, as `farthing redeem --now` does.

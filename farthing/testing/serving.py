@@ -20,13 +20,13 @@ JOIN_SECONDS = 60
 
 
 @contextmanager
-def served(app: App, paywall: Paywall) -> Iterator[str]:
-    """Serves ``app`` while the block lasts, and closes the paywall; the URL.
+def served(app: App, paywall: Paywall, port: int = 0) -> Iterator[int]:
+    """Serves ``app`` while the block lasts, and closes the paywall; the port, a free one for 0.
 
     Raises:
         SiteFailed: It did not start.
     """
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", port))
     server = _Server(PaywallMiddleware(app, paywall), paywall)
     thread = threading.Thread(target=server.run_on, args=(listening,), daemon=True)
     thread.start()
@@ -34,7 +34,7 @@ def served(app: App, paywall: Paywall) -> Iterator[str]:
         server.settled.wait()
         if not server.started:
             raise SiteFailed("the app did not start: see what it logged.")
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        yield listening.getsockname()[1]
     finally:
         server.should_exit = True
         thread.join(JOIN_SECONDS)

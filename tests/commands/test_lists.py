@@ -25,6 +25,7 @@ def test_charges__json(farthing: Farthing, shop: Shop) -> None:
         "total": "740",
         "price": "40",
         "request": f"test-{shop.first_id[2:10]}-1",
+        "reason": "",
     }
 
 
@@ -53,7 +54,7 @@ def test_charges__filters(
 def test_charges__csv(farthing: Farthing, shop: Shop) -> None:
     done = farthing("charges", "--csv", "--limit", "1")
     assert list(csv.reader(io.StringIO(done.out))) == [
-        ["id", "time", "channel", "route", "amount", "total", "price", "request"],
+        ["id", "time", "channel", "route", "amount", "total", "price", "request", "reason"],
         [
             "1",
             "2023-11-14T22:13:20Z",
@@ -63,6 +64,7 @@ def test_charges__csv(farthing: Farthing, shop: Shop) -> None:
             "0.0007",
             "0.0007",
             f"test-{shop.first_id[2:10]}-0",
+            "",
         ],
     ]
 

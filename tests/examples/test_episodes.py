@@ -32,7 +32,7 @@ def test_episodes__as_its_docstring_says() -> None:
         "Ann owns tides/1, tides/2, tides/3",
         "Ben owns lamps/1, tides/1",
     ]
-    assert paid(lines) == "0.8"
+    assert paid(lines) == "0.7"
 
 
 def test_episodes__once_released__the_early_price_is_over(
@@ -46,6 +46,13 @@ def test_episodes__once_released__the_early_price_is_over(
     assert cost(late, f"{site.url}/episodes/tides/3") == 100_000
     # What was bought early is not bought again.
     assert cost(early, f"{site.url}/episodes/tides/3") == 0
+
+
+def test_episodes__after_a_restart__what_was_bought_is_still_owned(play: Playground) -> None:
+    site, reader = play.publish(episodes.app, episodes.PRICES), play.payer()
+    assert cost(reader, f"{site.url}/episodes/tides/1") == 100_000
+    site.restart()
+    assert cost(reader, f"{site.url}/episodes/tides/1") == 0
 
 
 def test_episodes__one_that_is_not_there__is_not_owned(play: Playground) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.tips import PRICES, make_site, split
+from examples.tips import MONTHLY, PRICES, make_site, split
 from farthing.testing import Playground
+from farthing.wallet import BudgetExceeded
 from tests.examples.example_kit import paid, run_example
 
 
@@ -32,6 +34,15 @@ def test_tip__out_of_bounds__is_not_taken(play: Playground) -> None:
     assert fan.spent() == 0
     assert fan.http.post(f"{site.url}/tip").status_code == 200
     assert fan.spent() == 10_000
+
+
+def test_tip__more_than_the_month_has__is_not_given(play: Playground) -> None:
+    site = play.publish(make_site("music"), PRICES)
+    reader = play.payer(budget=MONTHLY, top_up="0.01")
+    assert reader.http.post(f"{site.url}/tip?amount=1.50").status_code == 200
+    with pytest.raises(BudgetExceeded):
+        reader.http.post(f"{site.url}/tip?amount=0.500001")
+    assert reader.http.post(f"{site.url}/tip?amount=0.50").status_code == 200
 
 
 @given(

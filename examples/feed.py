@@ -45,7 +45,7 @@ feed.onmessage = ({data}) => {
   state.textContent = "live";
   heard.textContent = Number(heard.textContent) + 1;
   const bar = document.createElement("li");
-  bar.style.height = Math.min(100, data / 20) + "%";
+  bar.style.height = Math.min(100, 10 * Math.log2(Math.max(2, data))) + "%";
   bars.append(bar);
   if (bars.children.length > 60) bars.firstChild.remove();
 };

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from web3.types import RPCEndpoint
 
 from farthing.chain.sender import Sender
-from farthing.testing import Payer, playground
+from farthing.testing import playground
 from farthing.wallet import Budget, Period, Rules
 from farthing.wallet.actions import balance, fund, get, refund
 from farthing.wallet.folder import create_wallet, open_wallet
@@ -39,7 +39,7 @@ async def article(slug: str) -> dict[str, str]:
 
 def main() -> None:
     with playground() as play, ExitStack() as stack:
-        site, owner = play.publish(app, PRICES), play.chain.payers[0]
+        site, owner = play.publish(app, PRICES), play.payer().account
         page = f"{site.url}/articles/wrens"
         folder = Path(stack.enter_context(TemporaryDirectory())) / "wallet"
 
@@ -49,7 +49,6 @@ def main() -> None:
         )
         wallet = open_wallet(folder, PASSWORD)
         stack.callback(wallet.close)
-        play.payers.append(Payer(owner, wallet, stack))
         # 2. Link: a deposit for this publisher.
         sender = Sender(play.chain.w3, owner)
         lane = fund(wallet, owner, sender, page, play.units("1"))

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from farthing.paywall import Price, RateLimit
 from farthing.testing import Payer, playground
 
-PRICES = {"POST /games": "0.01", "GET /scores": Price("0.001", RateLimit(3, "P1D"))}
+PRICES = {"POST /games": Price("0.01"), "GET /scores": Price("0.001", RateLimit(3, "P1D"))}
 SETTINGS = """[payers]
 day_cap = "0.05"
 deny = ["{}"]

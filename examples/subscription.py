@@ -19,7 +19,7 @@ MONTHLY = Pass("monthly", "P30D")
 PRICES = {
     "POST /subscription": Price("3.00", MONTHLY.sold()),
     "GET /articles/{slug}": Price("0.05", MONTHLY.covers(uses=3)),
-    "GET /archive/{slug}": "0.25",
+    "GET /archive/{slug}": Price("0.25"),
 }
 ARTICLES = ("pennies", "wrens", "mints", "scales")
 

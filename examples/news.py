@@ -7,8 +7,8 @@ sixty cents, above the five that it pays by itself: it asks, and here a function
 and yes to the other. What is not there costs nothing. The front page is for people: with --stay the
 site stays up until you press Enter, and tells a browser without a wallet what an article costs.
 
-In earnest the prices stand in farthing.toml, `farthing serve news:app` serves the site, and the
-wallet is one that `farthing wallet create` made; see the README.
+In earnest prices stand here or in farthing.toml, `farthing serve news:app --prices news:PRICES`
+serves the site, and the wallet is one that `farthing wallet create` made; see the README.
 """
 
 import sys

@@ -92,6 +92,7 @@ async def say(tier: str, message: Message, request: Request) -> dict[str, int]:
         # An answer of 400 and above is not charged.
         raise HTTPException(422, f"a {tier} message has 1 to {LENGTHS[tier]} characters")
     payment = payment_of(request.scope)
+    # It is charged as this answers: should the ledger fail just then, it was shown for nothing.
     chat.append(Said(message.text, tier, payment.payer, payment.amount))
     return {"number": len(chat) - 1}
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -9,6 +12,7 @@ from examples import news
 from farthing.testing import Playground
 from farthing.wallet import NotApproved
 from tests.examples.example_kit import paid, run_example, staying
+from tests.serve.running import running
 
 
 def test_news__as_its_docstring_says() -> None:
@@ -32,6 +36,18 @@ def test_news__nobody_to_ask__a_report_is_not_paid(play: Playground) -> None:
     assert reader.wallet.store.history() == []
     assert reader.http.get(f"{site.url}/articles/wrens").status_code == 200
     assert reader.spent() == 2_000
+
+
+def test_news__in_earnest__by_farthing_serve(folder: Path) -> None:
+    settings = folder / "farthing.toml"
+    before, _ = settings.read_text().split("[prices]")
+    settings.write_text(f"{before}[prices]\n")
+    prices = ("--prices", "examples.news:PRICES")
+    with running(folder, *prices, app="examples.news:app") as server:
+        assert "The Quarter Penny" in httpx.get(server.url).text
+        for path in ("/articles/wrens", "/reports/mint"):
+            assert httpx.get(server.url + path).status_code == 402
+        assert httpx.get(f"{server.url}/articles/").status_code == 404
 
 
 def test_news__in_a_browser__says_what_an_article_costs(page: Page) -> None:

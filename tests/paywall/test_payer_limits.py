@@ -18,9 +18,11 @@ from farthing.paywall import (
     PayerLimits,
     Price,
     RateLimit,
+    payers,
     payment_of,
 )
 from farthing.protocol import ZERO_ADDRESS
+from tests.escrow_world import World
 from tests.paywall.conftest import OpenShop
 from tests.paywall.paywall_kit import (
     CHEAP,
@@ -62,7 +64,9 @@ def pay(shop: Shop, path: str, payer: Payer = PAYER, charged: int = 0) -> Got:
 
 
 @pytest.fixture
-def ledger(any_ledger: Ledger) -> Any:
+def ledger(any_ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Any:
+    # So that a paywall which does not hurry when it is closed is noticed.
+    monkeypatch.setattr(payers, "WRITE_SECONDS", 3_600)
     yield any_ledger
     any_ledger.close()
 
@@ -113,6 +117,18 @@ def test_deny__without_an_authorizer__the_payer_is_asked(open_shop: OpenShop, wo
     assert run(shop.get("/cheap", payer.header(CHEAP))).status == 403
 
 
+def test_deny__who_asks_for_a_refund__gets_it(open_shop: OpenShop, world: World) -> None:
+    terms, domain = terms_of(world), world.settlement.domain
+    payer = Payer(terms=terms, domain=domain)
+    first = open_shop(chain=on_chain(world), terms=terms, domain=domain)
+    assert run(first.get("/cheap", payer.deposit(world, 5_000, CHEAP))).status == 200
+    limits = Limits(payers=PayerLimits(frozenset([PAYER.account.address])))
+    shop = open_shop(chain=on_chain(world), terms=terms, domain=domain, limits=limits)
+    assert run(shop.get("/cheap", payer.header(2 * CHEAP))).status == 403
+    assert run(shop.get("/cheap", payer.refund(CHEAP))).status == 200
+    assert world.settlement.channel(payer.channel_id).balance == CHEAP
+
+
 # ---------------------------------------------------------------- caps on all routes
 
 
@@ -136,6 +152,21 @@ def test_rate_limit__over_all_routes__counts_what_is_free_too(ledger: Ledger) ->
     assert pay(shop, "/quota").status == 200
     assert pay(shop, "/cheap", LANES[1]).status == 429
     closed(shop)
+
+
+def test_cap__of_a_payer_that_has_just_deposited__it_is_told_that_it_did(
+    open_shop: OpenShop, world: World
+) -> None:
+    terms, domain = terms_of(world), world.settlement.domain
+    limits = Limits(payers=PayerLimits(rules=(Cap("0.00005", "P1D").bind("", DECIMALS),)))
+    shop = open_shop(chain=on_chain(world), terms=terms, domain=domain, limits=limits)
+    payer = Payer(terms=terms, domain=domain)
+    got = run(shop.get("/cheap", payer.deposit(world, 5_000, CHEAP)))
+    assert (got.status, got.error, shop.served) == (429, "payer_cap_reached", 0)
+    assert got.paid["extra"]["chargedAmount"] == "0"
+    assert got.paid["extra"]["channelState"]["balance"] == "5000"
+    closed(shop)
+    assert shop.charged(payer) == 0
 
 
 # ---------------------------------------------------------------- what changes nothing

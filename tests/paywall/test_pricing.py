@@ -127,6 +127,15 @@ def test_free_quota__a_clock_that_is_behind__gives_nothing_twice() -> None:
     assert (behind.amount, behind.tallies) == (100, {})
 
 
+def test_free_quota__a_clock_that_is_behind__uses_up_the_later_period() -> None:
+    rules: list[PayerRule] = [FreeQuota(2, "P1D")]
+    later = at("2026-01-02T00:00:00")
+    standing = after(quoted(rules, later))
+    behind = quoted(rules, later - 1, standing=standing)
+    assert behind.amount == 0
+    assert quoted(rules, later, standing=after(behind, standing)).amount == 100
+
+
 def test_cap__the_next_period__begins_anew() -> None:
     rules: list[PayerRule] = [Cap("0.0001", "P1D")]
     standing = after(quoted(rules, at("2026-01-01T10:00:00")))
@@ -171,6 +180,13 @@ def test_own_and_quota__what_was_free__is_not_owned(order: int) -> None:
     assert (free.amount, free.entitlements) == (0, {})
     bought = quoted(rules, 0, standing=after(free))
     assert (bought.amount, list(bought.entitlements)) == (100, [("own", "b")])
+
+
+def test_quota_and_discount__what_is_owned__does_not_count() -> None:
+    owned = Standing({}, {("own", "b"): Entitlement("own", "b", 0, 0, 1, 0)})
+    rules = [Own("{name}"), FreeQuota(1, "P1Y"), VolumeDiscount({1: 10}, "P1Y")]
+    quote = quoted(rules, 0, standing=owned)
+    assert (quote.amount, quote.reasons, quote.tallies) == (0, ["owned"], {})
 
 
 def test_own__paid_with_cashback_alone__is_bought() -> None:

@@ -10,7 +10,7 @@ import click
 
 from farthing.commands.options import json_option, when
 from farthing.commands.wallet import folder_option
-from farthing.protocol.receipts import Proof, read_proof
+from farthing.protocol.proofs import Proof, read_proof
 from farthing.protocol.values import address
 from farthing.wallet import Store
 from farthing.wallet.folder import MEMORY

@@ -14,14 +14,8 @@ import pybase64
 
 from farthing.protocol import ChannelConfig, Domain
 from farthing.protocol.payments import MAX_HEADER
-from farthing.protocol.receipts import (
-    Given,
-    StatementWrong,
-    check_channel,
-    read_given,
-    shown,
-    write_proof,
-)
+from farthing.protocol.proofs import check_channel, read_given, shown, write_proof
+from farthing.protocol.receipts import Given, StatementWrong
 from farthing.wallet.errors import WalletError
 from farthing.wallet.records import Payment
 from farthing.wallet.store import Store

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.protocol import Domain, InvalidField
+from farthing.protocol.proofs import read_given, read_proof, write_proof
 from farthing.protocol.receipts import CHARGE as CHARGE_TYPE
 from farthing.protocol.receipts import (
     EXTENSION,
@@ -26,9 +27,6 @@ from farthing.protocol.receipts import (
     Statement,
     StatementWrong,
     extension,
-    read_given,
-    read_proof,
-    write_proof,
 )
 from farthing.protocol.receipts import RECEIPT as RECEIPT_TYPE
 from tests.protocol.protocol_samples import ALICE, BOB, CONFIG, DOMAIN, TOKEN, amounts, words

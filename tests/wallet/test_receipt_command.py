@@ -12,7 +12,8 @@ import apsw
 import pytest
 
 from farthing.protocol.payments import write_header
-from farthing.protocol.receipts import Given, Statement, write_proof
+from farthing.protocol.proofs import write_proof
+from farthing.protocol.receipts import Given, Statement
 from tests.commands.conftest import Done, Farthing, farthing  # noqa: F401  # a fixture
 from tests.escrow_world import AUTHORIZER, PAYER, RECEIVER, STRANGER, World
 from tests.paywall.paywall_kit import CHEAP, decoded

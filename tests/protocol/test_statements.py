@@ -322,6 +322,36 @@ def test_proof__of_a_place_that_cannot_be__refused(name: str, value: object) -> 
     refused(document)
 
 
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(document: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The ways to everything in a document."""
+    inner = document.items() if isinstance(document, dict) else ()
+    return [path] + [place for name, value in inner for place in places(value, (*path, name))]
+
+
+@given(json_values, st.sampled_from(places(proof())[1:]))
+def test_proof__with_anything_anywhere__is_refused_or_says_the_same(
+    value: Any, place: tuple[str, ...]
+) -> None:
+    document = inner = proof()
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    try:
+        found = read_proof(json.dumps(document).encode(), BOB.address)
+    except StatementWrong:
+        return
+    # A half, or the channel, was taken away: what is left is right.
+    assert found.given.info().items() <= GIVEN.info().items()
+    assert found.config in (CONFIG, None)
+
+
 def test_proof__of_another_contract__is_right_there() -> None:
     elsewhere = Domain(1, TOKEN)
     charge = replace(CHARGE, channel_id=CONFIG.channel_id(elsewhere))

@@ -107,10 +107,11 @@ def test_verify__a_payment_response__needs_its_signer(
 
 
 def test_verify__words_that_a_terminal_would_obey__are_shown_as_such(verify: Any) -> None:
-    charge = replace(CHARGE, request_id="\x1b[2J\n")
+    charge = replace(CHARGE, request_id="\x1b[2J\n", time=2**64 - 1)
     text = json.dumps(write_proof(Given(None, Statement.by(BOB, charge)), CONFIG, DOMAIN))
     told = verify(text)
     assert told.code == 0 and "\x1b" not in told.out and r"\x1b[2J\n" in told.out
+    assert str(2**64 - 1) in told.out
 
 
 def test_history__as_json__has_the_proof(paid: str, run: Any) -> None:  # noqa: F811

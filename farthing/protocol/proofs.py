@@ -22,7 +22,6 @@ from farthing.protocol.receipts import (
     Statement,
     StatementWrong,
 )
-from farthing.protocol.signatures import is_strict
 
 # Somebody's words are cut at this length where they are told.
 _SHOWN = 200
@@ -130,10 +129,7 @@ def _charge(signed: _Signed) -> Statement[Charge] | None:
 
 
 def _signature(signed: _Signed) -> bytes:
-    signature = values.signature_from_hex("signature", signed.signature, 65)
-    if not is_strict(signature):
-        raise InvalidField("signature", signed.signature, "must be 65 bytes r, s, v with a low s")
-    return signature
+    return values.signature_from_hex("signature", signed.signature, 65)
 
 
 T = TypeVar("T")
@@ -143,9 +139,9 @@ def _decode(text: bytes | msgspec.Raw, form: type[T]) -> T:
     try:
         return msgspec.json.decode(text, type=form)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        # msgspec's words name the field; they never hold what somebody wrote.
+        # msgspec's words name the field, and one that should not be there is of anybody's choice.
         words = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise StatementWrong(f"it cannot be read ({words})") from None
+        raise StatementWrong(f"it cannot be read, {shown(words)}") from None
 
 
 # ---------------------------------------------------------------- proving

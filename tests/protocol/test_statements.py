@@ -279,8 +279,9 @@ def test_proof__in_a_form_that_is_not_known__refused(part: str) -> None:
 def test_proof__a_field_that_nobody_signed__refused() -> None:
     for part in ("receipt", "charge"):
         document = proof()
-        document[part]["payload"]["note"] = "paid twice"
-        refused(document)
+        document[part]["payload"]["\x1b[2Jnote" + "e" * 1_000] = "paid twice"
+        said = refused(document)
+        assert r"\x1b[2Jnote" in said and "\x1b" not in said and len(said) < 400
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import click
 
 from farthing.commands.options import json_option, when
 from farthing.commands.wallet import folder_option
-from farthing.protocol.receipts import Proof, read_proof
+from farthing.protocol.proofs import Proof, read_proof
 from farthing.protocol.values import address
 from farthing.wallet import Store
 from farthing.wallet.folder import MEMORY
@@ -18,6 +18,8 @@ from farthing.wallet.receipts import NoReceipt, ReceiptWrong, evidence_of, payme
 
 # A longer one is none: a header has at most 16 KiB, and a proof is shorter.
 _LONGEST = 2**20
+# The last second that has a date.
+_LAST = 253_402_300_799
 
 
 @click.command("receipt")
@@ -72,12 +74,12 @@ def _told(proof: Proof) -> list[tuple[str, str]]:
             ("request", f"{said.method} {said.url}"),
             ("charged", str(said.amount)),
             ("total", str(said.total)),
-            ("time", when(said.time)),
+            ("time", _when(said.time)),
             ("request_id", said.request_id),
             ("channel", "0x" + said.channel_id.hex()),
         ]
     elif receipt is not None:
-        told += [("url", receipt.said.url), ("time", when(receipt.said.issued_at))]
+        told += [("url", receipt.said.url), ("time", _when(receipt.said.issued_at))]
     if config is not None and domain is not None:
         told += [
             ("payer", config.payer),
@@ -88,3 +90,8 @@ def _told(proof: Proof) -> list[tuple[str, str]]:
     elif receipt is not None:
         told += [("payer", receipt.said.payer), ("network", receipt.said.network)]
     return told
+
+
+def _when(seconds: int) -> str:
+    """A time that somebody signed, which need not be one."""
+    return when(seconds) if seconds <= _LAST else str(seconds)

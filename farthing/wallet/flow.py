@@ -273,7 +273,7 @@ def _note(wallet: Wallet, request: Request, signing: Signing, answer: Answer) ->
     ):
         wallet.store.charged(signing, receipt.charged, header)
         paid = Paid(request.method, request.url, receipt.charged, receipt.total)
-        problem = evidence(header or "", paid, lane.config, wallet.place.domain).problem
+        problem = evidence(header or "", paid, lane.config, wallet.store.home).problem
         if problem is not None:
             # It was served and pays on: a wrong receipt takes nothing from it.
             log.warning("the receipt for %s is wrong: %s", request.url, problem)

@@ -12,18 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 import pybase64
 
-from farthing.protocol import ChannelConfig, Domain
+from farthing.protocol import ChannelConfig
 from farthing.protocol.payments import MAX_HEADER
-from farthing.protocol.receipts import (
-    Given,
-    StatementWrong,
-    check_channel,
-    read_given,
-    shown,
-    write_proof,
-)
+from farthing.protocol.proofs import check_channel, read_given, shown, write_proof
+from farthing.protocol.receipts import Given, StatementWrong
 from farthing.wallet.errors import WalletError
-from farthing.wallet.records import Payment
+from farthing.wallet.records import Home, Payment
 from farthing.wallet.store import Store
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -73,13 +67,13 @@ class Paid:
     total: int
 
 
-def evidence(header: str, paid: Paid, config: ChannelConfig, domain: Domain) -> Evidence:
+def evidence(header: str, paid: Paid, config: ChannelConfig, home: Home) -> Evidence:
     """What a publisher signed, looked at against what was paid.
 
     Args:
         header: Its PAYMENT-RESPONSE.
         config: The channel's.
-        domain: The contract that was paid through.
+        home: The wallet's; it names the contract that was paid through.
     """
     try:
         given = _given(header)
@@ -87,11 +81,13 @@ def evidence(header: str, paid: Paid, config: ChannelConfig, domain: Domain) -> 
         return Evidence(None, error.reason)
     if given is None:
         return Evidence(None, None)
+    problem = None
     try:
-        _check(given, paid, config, domain)
+        check_channel(given, given.signer(), config, home.domain)
+        _check_paid(given, paid)
     except StatementWrong as error:
-        return Evidence(write_proof(given, config, domain), error.reason)
-    return Evidence(write_proof(given, config, domain), None)
+        problem = error.reason
+    return Evidence(write_proof(given, config, home.domain), problem)
 
 
 def evidence_of(store: Store, payment: Payment) -> Evidence:
@@ -101,7 +97,7 @@ def evidence_of(store: Store, payment: Payment) -> Evidence:
     total = payment.ceiling - payment.price + payment.charged
     paid = Paid(payment.method, payment.url, payment.charged, total)
     config = store.lane(payment.channel_id).config
-    return evidence(payment.receipt, paid, config, store.home.domain)
+    return evidence(payment.receipt, paid, config, store.home)
 
 
 def payment_by_id(store: Store, payment_id: int) -> Payment:
@@ -124,8 +120,7 @@ def _given(header: str) -> Given | None:
     return None if given == Given() else given
 
 
-def _check(given: Given, paid: Paid, config: ChannelConfig, domain: Domain) -> None:
-    check_channel(given, given.signer(), config, domain)
+def _check_paid(given: Given, paid: Paid) -> None:
     if given.charge is None:
         return
     charge = given.charge.said

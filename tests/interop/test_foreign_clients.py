@@ -29,7 +29,7 @@ from farthing.chain.token import Token
 from farthing.ledger import Ledger, open_ledger
 from farthing.paywall.channels import REFUND_ROUTE
 from farthing.protocol import PERMIT2, VoucherClaim
-from farthing.protocol.receipts import read_proof
+from farthing.protocol.proofs import read_proof
 from farthing.redeemer import redeem
 
 ROOT = Path(__file__).parents[2]

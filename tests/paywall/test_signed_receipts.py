@@ -10,7 +10,8 @@ import pytest
 
 from farthing.ledger import Ledger
 from farthing.paywall.receipts import LONGEST_REQUEST
-from farthing.protocol.receipts import EXTENSION, Given, extension, read_given
+from farthing.protocol.proofs import read_given
+from farthing.protocol.receipts import EXTENSION, Given, extension
 from tests.escrow_world import AUTHORIZER, World
 from tests.paywall.conftest import OpenShop
 from tests.paywall.paywall_kit import BALANCE, CHEAP, TERMS, Got, Payer, Shop, decoded, encoded, run

@@ -25,7 +25,7 @@ from farthing.paywall import (
     open_paywall,
     payment_of,
 )
-from farthing.protocol.receipts import read_proof
+from farthing.protocol.proofs import read_proof
 from tests.escrow_world import PAYER, RECEIVER, World
 from tests.paywall.site import PASSWORD, Reader, site_text, write_keystore
 

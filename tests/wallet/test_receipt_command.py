@@ -12,7 +12,8 @@ import apsw
 import pytest
 
 from farthing.protocol.payments import write_header
-from farthing.protocol.receipts import Given, Statement, write_proof
+from farthing.protocol.proofs import write_proof
+from farthing.protocol.receipts import Given, Statement
 from tests.commands.conftest import Done, Farthing, farthing  # noqa: F401  # a fixture
 from tests.escrow_world import AUTHORIZER, PAYER, RECEIVER, STRANGER, World
 from tests.paywall.paywall_kit import CHEAP, decoded
@@ -106,10 +107,11 @@ def test_verify__a_payment_response__needs_its_signer(
 
 
 def test_verify__words_that_a_terminal_would_obey__are_shown_as_such(verify: Any) -> None:
-    charge = replace(CHARGE, request_id="\x1b[2J\n")
+    charge = replace(CHARGE, request_id="\x1b[2J\n", time=2**64 - 1)
     text = json.dumps(write_proof(Given(None, Statement.by(BOB, charge)), CONFIG, DOMAIN))
     told = verify(text)
     assert told.code == 0 and "\x1b" not in told.out and r"\x1b[2J\n" in told.out
+    assert str(2**64 - 1) in told.out
 
 
 def test_history__as_json__has_the_proof(paid: str, run: Any) -> None:  # noqa: F811

@@ -11,15 +11,8 @@ import pytest
 
 from farthing.protocol import Signer
 from farthing.protocol.payments import RESPONSE_HEADER, read_payment, write_header
-from farthing.protocol.receipts import (
-    EXTENSION,
-    Charge,
-    Given,
-    Receipt,
-    Statement,
-    read_given,
-    read_proof,
-)
+from farthing.protocol.proofs import read_given, read_proof
+from farthing.protocol.receipts import EXTENSION, Charge, Given, Receipt, Statement
 from farthing.wallet import Wallet
 from farthing.wallet.flow import Answer, lost, pay
 from farthing.wallet.receipts import Evidence, NoReceipt, evidence_of, payment_by_id

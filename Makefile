@@ -124,6 +124,6 @@ clean: ## Remove what the targets installed and what tools left behind
 # `npm install --no-save` takes the locked versions and leaves the lock file alone.
 node_modules/.stamp: package.json package-lock.json
 	@command -v npm >/dev/null || { echo "npm was not found: install Node, it brings anvil." >&2; exit 1; }
-	@echo "Installing anvil and the JavaScript client ..." >&2
+	@echo "Installing anvil and x402's JavaScript packages ..." >&2
 	@npm install --no-save --silent --no-audit --no-fund
 	@touch $@

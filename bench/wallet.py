@@ -337,8 +337,8 @@ def main() -> None:
             "client": "httpx, one thread, on core 1 beside the chain; the server on core 0",
             "wallet": "SQLite on the project's disk, synced before a voucher leaves",
             "burst": f"{2 * scale.bursts} wallets, half of them asyncio and half threads",
-            "feed": f"a payment every {INTERVAL_MS:.0f} ms of each, vouchers signed before; as many "
-            "listeners as are served in time, all but one unit in a hundred before the next is due",
+            "feed": f"a payment every {INTERVAL_MS:.0f} ms of each, vouchers signed before; the "
+            "most listeners who are served in time: 99 units of 100 before the next one is due",
             "disk_sync_ms": sync_ms(),
         },
     }

@@ -76,7 +76,7 @@ class Store:
         self._windows: dict[str, tuple[int, int]] = {}
         if not path.is_file():
             raise WalletUnusable(str(path), "there is none: make one with `farthing wallet create`")
-        with self._failing():
+        with self._reading():
             self._db = connect(path)
             self._db.wal_autocheckpoint(CHECKPOINT_PAGES)
             found = [self._pragma("application_id"), self._pragma("user_version")]
@@ -314,7 +314,8 @@ class Store:
                 lane, deposited = replace(lane, deposit=made), made.amount
             for budget in budgets:
                 self._take(budget, now, host, raised, deposited)
-            lane = replace(lane, signed=max(lane.signed, ceiling), upper=max(lane.upper, ceiling))
+            signed, upper = max(lane.signed, ceiling), max(lane.upper, ceiling)
+            lane = replace(lane, signed=signed, upper=upper)
             self._put(lane)
             if not raised and not deposited:
                 again = self._db.execute(
@@ -493,7 +494,7 @@ class Store:
 
     @contextmanager
     def _writing(self, *, is_synced: bool = True) -> Iterator[None]:
-        with self._lock, self._failing():
+        with self._reading():
             # NORMAL leaves the log to the next commit that syncs it.
             self._db.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
             with transaction(self._db):
@@ -501,15 +502,11 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock, self._failing():
-            yield
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except apsw.Error as error:
-            raise WalletUnusable(str(self.path), str(error)) from error
+        with self._lock:
+            try:
+                yield
+            except apsw.Error as error:
+                raise WalletUnusable(str(self.path), str(error)) from error
 
     def _pragma(self, name: str) -> Any:
         ((value,),) = self._db.execute(f"PRAGMA {name}")

@@ -314,6 +314,25 @@ def test_open__of_what_is_no_wallet__refused(tmp_path: Path) -> None:
         Store(tmp_path / "empty.db")
 
 
+def test_log__of_many_payments__begins_anew(open_store: OpenStore) -> None:
+    store = open_store(budget(10**9))
+    filled(store)
+    for _ in range(200):
+        signing = sign_off(store, lane(), 1)
+        store.charged(signing, 1, None)
+    log = store.path.with_name(store.path.name + "-wal")
+    # 200 payments write more than a thousand pages of 4,120 bytes.
+    assert 0 < log.stat().st_size < 500 * 4_120
+
+
+def test_usable_lanes__an_origins_own_come_first(open_store: OpenStore) -> None:
+    store = open_store(budget(100))
+    for number, origin in ((0, ""), (1, "http://other.example"), (2, f"http://{HOST}")):
+        store.add_lane(lane(number, origin=origin))
+    found = store.usable_lanes(f"http://{HOST}")
+    assert [each.channel_id for each in found] == [lane(2).channel_id, lane(0).channel_id]
+
+
 def test_home__is_kept(open_store: OpenStore) -> None:
     open_store(budget(1))
     assert open_store().home == HOME

@@ -9,7 +9,7 @@ from farthing.paywall.pricing.own import Own
 from farthing.paywall.pricing.passes import Pass
 from farthing.paywall.pricing.quota import FreeQuota
 from farthing.paywall.pricing.request import Request, RequestInvalid
-from farthing.paywall.pricing.rules import Price, PricingInvalid, RuleRefused
+from farthing.paywall.pricing.rules import PayerRule, Price, PricingInvalid, Quote, RuleRefused
 
 __all__ = [
     "Cap",
@@ -19,9 +19,11 @@ __all__ = [
     "Own",
     "Pass",
     "PayWhatYouWant",
+    "PayerRule",
     "PerUnit",
     "Price",
     "PricingInvalid",
+    "Quote",
     "RateLimit",
     "Request",
     "RequestInvalid",

@@ -21,6 +21,7 @@ from farthing.paywall import (
     payment_of,
 )
 from farthing.protocol import ZERO_ADDRESS
+from tests.escrow_world import World
 from tests.paywall.conftest import OpenShop
 from tests.paywall.paywall_kit import (
     CHEAP,
@@ -136,6 +137,21 @@ def test_rate_limit__over_all_routes__counts_what_is_free_too(ledger: Ledger) ->
     assert pay(shop, "/quota").status == 200
     assert pay(shop, "/cheap", LANES[1]).status == 429
     closed(shop)
+
+
+def test_cap__of_a_payer_that_has_just_deposited__it_is_told_that_it_did(
+    open_shop: OpenShop, world: World
+) -> None:
+    terms, domain = terms_of(world), world.settlement.domain
+    limits = Limits(payers=PayerLimits(rules=(Cap("0.00005", "P1D").bind("", DECIMALS),)))
+    shop = open_shop(chain=on_chain(world), terms=terms, domain=domain, limits=limits)
+    payer = Payer(terms=terms, domain=domain)
+    got = run(shop.get("/cheap", payer.deposit(world, 5_000, CHEAP)))
+    assert (got.status, got.error, shop.served) == (429, "payer_cap_reached", 0)
+    assert got.paid["extra"]["chargedAmount"] == "0"
+    assert got.paid["extra"]["channelState"]["balance"] == "5000"
+    closed(shop)
+    assert shop.charged(payer) == 0
 
 
 # ---------------------------------------------------------------- what changes nothing

@@ -61,9 +61,8 @@ def main() -> None:
             print(get(wallet, f"{site.url}/articles/{slug}").text)
         # 5. Log.
         for each in wallet.store.history():
-            print(
-                f"{each.method} {each.url.removeprefix(site.url)}: {play.show(each.charged or 0)}"
-            )
+            path = each.url.removeprefix(site.url)
+            print(f"{each.method} {path}: {play.show(each.charged or 0)}")
 
         # Money back: a part from the publisher, at once. The rest is the owner's without its leave.
         print(f"The publisher gave back {play.show(refund(wallet, page, play.units('0.5')))}")

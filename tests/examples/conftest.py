@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from farthing.chain.devnet import Devnet, devnet
 from farthing.serve.start import start
@@ -16,6 +16,8 @@ from tests.examples.example_kit import ROOT
 
 PASSWORD = "play"
 BROWSERS = ("chromium", "google-chrome")
+# How long a page may take to show what is expected, in milliseconds: a loaded machine takes long.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from examples.tips import MONTHLY, PRICES, make_site, split
@@ -45,6 +45,7 @@ def test_tip__more_than_the_month_has__is_not_given(play: Playground) -> None:
     assert reader.http.post(f"{site.url}/tip?amount=0.50").status_code == 200
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 10**9),
     st.dictionaries(st.text(max_size=3), st.integers(0, 1_000), max_size=8),

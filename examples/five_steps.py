@@ -3,13 +3,15 @@
     python examples/five_steps.py
 
 A new wallet is made in a folder, with its keys encrypted. Money is put in escrow for a publisher; a
-budget is set; pages are paid for; the history says what each cost. In the end the publisher gives a
-part back at once, and the rest is taken back without asking anybody, once the delay is over.
+budget is set; pages are paid for; the history has what each cost, signed by the publisher. In the
+end the publisher gives a part back at once, and the rest is taken back without asking anybody, once
+the delay is over.
 
 On the command line the same steps are `farthing wallet` create, fund, budget, get and history, then
 refund and withdraw.
 """
 
+import json
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +21,13 @@ from fastapi import FastAPI
 from web3.types import RPCEndpoint
 
 from farthing.chain.sender import Sender
+from farthing.protocol.proofs import read_proof
 from farthing.testing import playground
 from farthing.wallet import Budget, Period, Rules
 from farthing.wallet.actions import balance, fund, get, refund
 from farthing.wallet.folder import create_wallet, open_wallet
 from farthing.wallet.onchain import finish_withdrawal, withdraw
+from farthing.wallet.receipts import evidence_of
 
 PRICES = {"GET /articles/{slug}": "0.002"}
 PASSWORD = "correct horse battery staple"  # noqa: S105
@@ -59,10 +63,13 @@ def main() -> None:
         # 4. Pay.
         for slug in ("wrens", "mints", "scales"):
             print(get(wallet, f"{site.url}/articles/{slug}").text)
-        # 5. Log.
+        # 5. Log: what the publisher signed for each, which anybody can check without asking it.
         for each in wallet.store.history():
-            path = each.url.removeprefix(site.url)
-            print(f"{each.method} {path}: {play.show(each.charged or 0)}")
+            signed = json.dumps(evidence_of(wallet.store, each).proof)
+            charge = read_proof(signed.encode(), site.keys.authorizer.address).given.charge
+            assert charge is not None
+            path = charge.said.url.removeprefix(site.url)
+            print(f"{charge.said.method} {path}: {play.show(charge.said.amount)}, signed")
 
         # Money back: a part from the publisher, at once. The rest is the owner's without its leave.
         print(f"The publisher gave back {play.show(refund(wallet, page, play.units('0.5')))}")

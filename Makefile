@@ -50,6 +50,10 @@ bench-paywall: .venv/with-dev ## Measure paid requests a second, beside the x402
 bench-redeem: .venv/with-dev node_modules/.stamp ## Measure the redeemer, the queue and the watcher
 	@.venv/bin/python -m bench.redeem
 
+.PHONY: bench-wallet
+bench-wallet: .venv/with-dev node_modules/.stamp ## Measure what paying costs a client, bursts, and a paid feed
+	@.venv/bin/python -m bench.wallet
+
 .PHONY: reference
 reference: .venv/with-dev ## Write the configuration reference into docs/operations.md
 	@.venv/bin/python -m farthing.operations.reference docs/operations.md
@@ -80,6 +84,10 @@ test-crash: .venv/with-dev node_modules/.stamp ## Kill servers, queues and redee
 .PHONY: test-soak
 test-soak: .venv/with-dev node_modules/.stamp ## Half an hour of payments, withdrawals, faults and restarts
 	@.venv/bin/python -m tests.soak
+
+.PHONY: examples
+examples: .venv/with-dev node_modules/.stamp ## Run every example, one line each
+	@.venv/bin/python -m examples
 
 .PHONY: bad-batch
 bad-batch: .venv/with-tester ## One redemption with every kind of bad row, and its books
@@ -116,6 +124,6 @@ clean: ## Remove what the targets installed and what tools left behind
 # `npm install --no-save` takes the locked versions and leaves the lock file alone.
 node_modules/.stamp: package.json package-lock.json
 	@command -v npm >/dev/null || { echo "npm was not found: install Node, it brings anvil." >&2; exit 1; }
-	@echo "Installing anvil and the JavaScript client ..." >&2
+	@echo "Installing anvil and x402's JavaScript packages ..." >&2
 	@npm install --no-save --silent --no-audit --no-fund
 	@touch $@

@@ -1,13 +1,17 @@
-/* A closed-loop HTTP load generator: every connection sends its next prepared request as soon as
- * its last one is answered.
+/* An HTTP load generator: every connection sends its next prepared request as soon as its last one
+ * is answered, or at a pace.
  *
- *   paywall_load PORT PATH CONNECTIONS SECONDS [FOLDER]
+ *   paywall_load PORT PATH CONNECTIONS SECONDS [FOLDER [INTERVAL_MS]]
  *
  * FOLDER/0, FOLDER/1, ... hold one PAYMENT-SIGNATURE value per line, one file for each connection;
  * without a folder the requests carry none. Sending ends when the seconds are over or when the
  * first connection has used up its file, so that all connections are busy all the time; then every
  * request still under way is waited for. That is why this is not wrk, which drops those requests
  * at the end: what it counts cannot agree with a ledger to the unit.
+ *
+ * With an interval each connection sends one request in each, and the connections take turns within
+ * it. Latencies then count from when a request was due: one that has to wait for the answer before
+ * it is late, and is sent as soon as that has come.
  *
  * Prints one line of JSON; the first answer other than 200 goes to stderr.
  */
@@ -33,6 +37,8 @@ struct connection {
     int socket;
     const char *next, *end; /* what is left of the prepared file */
     uint64_t sent_at;
+    uint64_t due, done; /* at a pace: requests that are due so far, and those that were sent */
+    int waiting;
     size_t filled;
     char buffer[BUFFER + 1];
 };
@@ -40,7 +46,9 @@ struct connection {
 static struct connection *connections;
 static char head[1024];
 static size_t head_length;
+static int number;
 static int with_payment, outstanding;
+static uint64_t interval, started, late;
 static uint64_t *latencies;
 static size_t answered, capacity;
 static unsigned long statuses[600];
@@ -63,10 +71,10 @@ static uint64_t clock_ns(clockid_t clock) {
 
 static uint64_t now(void) { return clock_ns(CLOCK_MONOTONIC); }
 
-static void open_file(struct connection *c, const char *folder, int number) {
+static void open_file(struct connection *c, const char *folder, int index) {
     char path[4096];
     struct stat info;
-    snprintf(path, sizeof path, "%s/%d", folder, number);
+    snprintf(path, sizeof path, "%s/%d", folder, index);
     int file = open(path, O_RDONLY);
     if (file < 0 || fstat(file, &info) < 0) fail_with_errno(path);
     if (info.st_size == 0) fail("a prepared file is empty");
@@ -90,7 +98,12 @@ static void send_next(struct connection *c) {
     }
     size_t length = head_length + parts[1].iov_len + 4;
     c->sent_at = now();
+    if (interval) {
+        uint64_t place = (uint64_t)(c - connections) * interval / (uint64_t)number;
+        c->sent_at = started + place + c->done++ * interval;
+    }
     c->filled = 0;
+    c->waiting = 1;
     if (writev(c->socket, parts, 3) != (ssize_t)length) fail("could not send a whole request");
     outstanding++;
 }
@@ -119,6 +132,7 @@ static int receive(struct connection *c) {
     if (status != 200 && statuses[200] + 1 == answered) fprintf(stderr, "%s\n", c->buffer);
     statuses[status]++;
     outstanding--;
+    c->waiting = 0;
     return 1;
 }
 
@@ -132,11 +146,26 @@ static double quantile_ms(double share) {
     return (double)latencies[index < answered ? index : answered - 1] / 1e6;
 }
 
+/* Sends what has become due; answers the nanoseconds until the next one is, or 0 at the end. */
+static uint64_t send_due(uint64_t *turn, uint64_t turns) {
+    for (; *turn < turns; ++*turn) {
+        uint64_t due = started + *turn * interval / (uint64_t)number, at = now();
+        if (due > at) return due - at;
+        struct connection *c = &connections[*turn % (uint64_t)number];
+        c->due++;
+        if (c->waiting) late++;
+        else send_next(c);
+    }
+    return 0;
+}
+
 int main(int count, char **arguments) {
-    if (count < 5) fail("usage: paywall_load PORT PATH CONNECTIONS SECONDS [FOLDER]");
-    int number = atoi(arguments[3]), port = atoi(arguments[1]), yes = 1, stopping = 0;
+    if (count < 5) fail("usage: paywall_load PORT PATH CONNECTIONS SECONDS [FOLDER [INTERVAL_MS]]");
+    int port = atoi(arguments[1]), yes = 1, stopping = 0;
+    number = atoi(arguments[3]);
     if (number < 1 || number > MAX_CONNECTIONS) fail("CONNECTIONS must be from 1 to 1000");
     with_payment = count > 5;
+    interval = count > 6 ? (uint64_t)(atof(arguments[6]) * 1e6) : 0;
     head_length = (size_t)snprintf(
         head, sizeof head, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: */*%s", arguments[2],
         port, with_payment ? "\r\nPAYMENT-SIGNATURE: " : "");
@@ -159,16 +188,26 @@ int main(int count, char **arguments) {
     }
 
     uint64_t busy = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-    uint64_t started = now(), deadline = started + (uint64_t)(atof(arguments[4]) * 1e9);
-    for (int i = 0; i < number; i++) send_next(&connections[i]);
-    while (outstanding) {
+    uint64_t length = (uint64_t)(atof(arguments[4]) * 1e9);
+    uint64_t turn = 0, turns = interval ? length / interval * (uint64_t)number : 0, rest = 0;
+    started = now();
+    uint64_t deadline = started + length;
+    for (int i = 0; i < number && !interval; i++) send_next(&connections[i]);
+    while ((rest = send_due(&turn, turns)) || outstanding) {
         struct epoll_event events[MAX_CONNECTIONS];
-        int ready = epoll_wait(poll, events, number, SILENCE_MS);
+        struct timespec patience = {SILENCE_MS / 1000, 0};
+        if (rest) patience = (struct timespec){(time_t)(rest / 1000000000), (long)(rest % 1000000000)};
+        int ready = epoll_pwait2(poll, events, number, &patience, NULL);
         if (ready < 0 && errno == EINTR) continue;
-        if (ready <= 0) fail("the server answered nothing for 30 seconds");
+        if (ready < 0) fail_with_errno("epoll_pwait2");
+        if (ready == 0 && !rest) fail("the server answered nothing for 30 seconds");
         for (int i = 0; i < ready; i++) {
             struct connection *c = events[i].data.ptr;
             if (!receive(c)) continue;
+            if (interval) {
+                if (c->due > c->done) send_next(c);
+                continue;
+            }
             if (now() >= deadline || (with_payment && c->next == c->end)) stopping = 1;
             if (!stopping) send_next(c);
         }
@@ -178,6 +217,7 @@ int main(int count, char **arguments) {
 
     qsort(latencies, answered, sizeof *latencies, by_size);
     printf("{\"seconds\": %.6f, \"busy\": %.3f, ", seconds, busy_seconds / seconds);
+    printf("\"late\": %lu, ", (unsigned long)late);
     printf("\"p50_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f, \"statuses\": {",
            quantile_ms(0.5), quantile_ms(0.99), quantile_ms(1));
     const char *comma = "";

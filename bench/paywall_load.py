@@ -20,12 +20,14 @@ LONGEST_S = 600.0
 class Load:
     """What one run of the generator saw.
 
-    Latencies are from the request sent to the whole answer; ``busy`` is the share of its core that
-    the generator itself needed.
+    Latencies are from the request sent, or due, to the whole answer; ``busy`` is the share of its
+    core that the generator itself needed; ``late``, at a pace, how many requests had to wait for
+    the answer before.
     """
 
     seconds: float
     busy: float
+    late: int
     p50_ms: float
     p99_ms: float
     max_ms: float
@@ -49,8 +51,10 @@ def run_load(
     core: int | None,
     seconds: float = LONGEST_S,
     prepared: Path | None = None,
+    interval_ms: float | None = None,
 ) -> Load:
-    """Send requests over keep-alive ``connections``, each as soon as the last one is answered.
+    """Send requests over keep-alive ``connections``, each as soon as the last one is answered, or
+    each connection one in every ``interval_ms``, which needs ``prepared`` ones.
 
     It runs on ``core``, or on any for ``None``, and ends after ``seconds`` or when a connection
     has used up its file in ``prepared``. An answer other than 200 is an error, with its text: a
@@ -59,6 +63,8 @@ def run_load(
     command = [str(compiled()), str(port), path, str(connections), str(seconds)]
     if prepared is not None:
         command.append(str(prepared))
+    if interval_ms is not None:
+        command.append(str(interval_ms))
     cores = os.sched_getaffinity(0) if core is None else {core}
     done = subprocess.run(
         command,

@@ -20,6 +20,7 @@ PACKAGED = (
     "contracts/collectors/ERC3009DepositCollector.vy",
     "contracts/collectors/Permit2DepositCollector.vy",
     "contracts/lens/ChannelLens.vy",
+    "contracts/mocks/Multicall3.vy",
     "contracts/mocks/Permit2.vy",
     "contracts/mocks/TestUSD.vy",
 )

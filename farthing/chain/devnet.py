@@ -26,6 +26,8 @@ from farthing.protocol import (
 )
 
 DEVNET_PORT = 8_545
+# Where every public chain has it, and x402's facilitators read the chain through it.
+MULTICALL3 = "0xcA11bde05977b3631167028862bE2a173976CA11"
 # What each payer holds of the test dollar, in smallest units.
 PAYER_FUNDS = 1_000 * 10**TEST_USD_DECIMALS
 
@@ -57,6 +59,14 @@ class Devnet:
     def token(self) -> str:
         """The test dollar's address."""
         return str(self.deployment.token)
+
+    def give_coins(self, address: str, wei: int) -> None:
+        """Has an account own so many coins for gas, whatever it had."""
+        _ask(self.w3, "anvil_setBalance", Web3.to_checksum_address(address), hex(wei))
+
+    def mine(self, blocks: int) -> None:
+        """Makes blocks with nothing in them, so that what is in earlier ones becomes final."""
+        _ask(self.w3, "anvil_mine", hex(blocks))
 
     def as_json(self) -> dict[str, Any]:
         """All of it for machines, the public test keys included."""
@@ -134,6 +144,7 @@ def _place_contracts(sender: Sender) -> Deployment:
     # Vouchers will be signed for this domain; the binding checks that it is the contract's own.
     settlement = Settlement(w3, X402_SETTLEMENT).address
     _put(w3, PERMIT2, "Permit2")
+    _put(w3, MULTICALL3, "Multicall3")
     _put(w3, X402_ERC3009_COLLECTOR, "ERC3009DepositCollector", settlement)
     _put(w3, X402_PERMIT2_COLLECTOR, "Permit2DepositCollector", settlement, PERMIT2)
     return Deployment(
@@ -164,7 +175,11 @@ def _put(w3: Web3, target: str, name: str, *arguments: Any) -> None:
 
 
 def _set_code(w3: Web3, address: str, code: Any) -> None:
-    w3.manager.request_blocking(RPCEndpoint("anvil_setCode"), [address, code])
+    _ask(w3, "anvil_setCode", address, code)
+
+
+def _ask(w3: Web3, method: str, *arguments: Any) -> None:
+    w3.manager.request_blocking(RPCEndpoint(method), list(arguments))
 
 
 def _party(account: LocalAccount) -> dict[str, str]:

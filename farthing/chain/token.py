@@ -104,6 +104,18 @@ class Token:
         """Moves ``amount`` from the sender to ``to``."""
         return sender.transact(self._transaction("transfer", to, amount))
 
+    def allowance(self, owner: str, spender: str) -> int:
+        """What ``spender`` may take of the owner's."""
+        try:
+            allowed: int = self._contract.functions.allowance(owner, spender).call()
+        except Exception as error:
+            raise as_farthing_error(error, owner) from error
+        return allowed
+
+    def approve(self, sender: Sender, spender: str, amount: int) -> TxReceipt:
+        """Lets ``spender`` take ``amount`` of the sender's."""
+        return sender.transact(self._transaction("approve", spender, amount))
+
     def plan_mint(self, accounts: Sequence[str], amount: int) -> Transaction:
         """Gives each of at most 1,000 accounts ``amount`` new units. Only the test dollar can."""
         gas = MINT_GAS + MINT_ACCOUNT_GAS * len(accounts)

@@ -28,16 +28,17 @@ from farthing.commands.options import (
     print_table,
     when,
 )
-from farthing.protocol import X402_ERC3009_COLLECTOR, X402_SETTLEMENT
+from farthing.protocol import X402_ERC3009_COLLECTOR, X402_PERMIT2_COLLECTOR, X402_SETTLEMENT
 from farthing.protocol.amounts import from_units, to_units
 from farthing.wallet import Approval, Budget, Payment, Period, Rules, Store, Wallet, actions
 from farthing.wallet.export import write_csv
 from farthing.wallet.folder import MAIN, MEMORY, create_wallet, main_key, open_wallet
 from farthing.wallet.onchain import finish_withdrawal, recover, withdraw
+from farthing.wallet.receipts import evidence_of
 from farthing.wallet.watch import Alert, Watch
 
 # A bare duration repeats from here: a Monday, the first of a month and of a year.
-EPOCH = "2024-01-01T00:00Z"
+EPOCH = "2024-01-01T00:00"
 # What is read of the history at a time, and seconds between two looks at it.
 PAGE = 1_000
 LOOK_SECONDS = 1.0
@@ -57,8 +58,9 @@ _RULES: list[Callable[[Any], Any]] = [
         "budgets",
         multiple=True,
         metavar="'AMOUNT PERIOD [HOST]'",
-        help="Like '5 P1M' or '1 P1D news.example'; the period is an ISO 8601 duration or a "
-        "repeating interval like R/2026-01-01T00:00+09:00/P1M. May be given more than once.",
+        help="Like '5 P1M' or '1 P1D[Europe/Berlin] news.example'; the period is an ISO 8601 "
+        "duration, in UTC or a time zone, or a repeating interval like "
+        "R/2026-01-01T00:00+09:00/P1M. May be given more than once.",
     ),
     click.option("--per-request", metavar="AMOUNT", help="The most one request may cost, or none."),
     click.option("--approve-above", metavar="AMOUNT", help="Above it you are asked, or none."),
@@ -91,9 +93,18 @@ def wallet_command() -> None:
 @click.option("--token", required=True, metavar="ADDRESS", help="What to pay with.")
 @click.option("--settlement", default=X402_SETTLEMENT, show_default=True, metavar="ADDRESS")
 @click.option("--collector", default=X402_ERC3009_COLLECTOR, show_default=True, metavar="ADDRESS")
+@click.option(
+    "--permit2-collector", default=X402_PERMIT2_COLLECTOR, show_default=True, metavar="ADDRESS"
+)
 @rules_options
 def create_command(
-    folder: Path, rpc: str, token: str, settlement: str, collector: str, **options: Any
+    folder: Path,
+    rpc: str,
+    token: str,
+    settlement: str,
+    collector: str,
+    permit2_collector: str,
+    **options: Any,
 ) -> None:
     """Make a wallet, with a new key or the one in FARTHING_KEY.
 
@@ -110,6 +121,7 @@ def create_command(
         token=token,
         settlement=settlement,
         collector=collector,
+        permit2_collector=permit2_collector,
         main=account_from_environment(),
     )
     click.echo(f"Wallet   {folder}")
@@ -128,15 +140,12 @@ def budget_command(folder: Path, reset_clock: bool, **options: Any) -> None:
     """
     store = Store(folder / MEMORY)
     try:
-        token = Token(
-            connect(store.home.rpc, chain_id=store.home.domain.chain_id), store.home.token
-        )
         if any(options.values()):
-            rules = _changed(store.rules(), token.decimals, options)
+            rules = _changed(store.rules(), store.home.decimals, options)
             store.set_rules(main_key(folder, _password(folder / MAIN)), rules)
         if reset_clock:
             store.reset_clock(main_key(folder, _password(folder / MAIN)))
-        _show_rules(store, token)
+        _show_rules(store)
     finally:
         store.close()
 
@@ -147,12 +156,25 @@ def budget_command(folder: Path, reset_clock: bool, **options: Any) -> None:
 @folder_option
 def fund_command(url: str, amount: str, folder: Path) -> None:
     """Deposit AMOUNT for the publisher of URL, whatever the budgets say."""
-    with _opened(folder) as (wallet, token):
-        main, units = main_key(folder, _password(folder / MAIN)), to_units(amount, token.decimals)
-        sender = Sender(wallet.settlement.w3, main)
-        lane = actions.fund(wallet, main, sender, url, units)
-        click.echo(f"Deposited  {amount} {token.symbol}")
+    with _opened(folder) as wallet:
+        main, home = main_key(folder, _password(folder / MAIN)), wallet.store.home
+        units = to_units(amount, home.decimals)
+        lane = actions.fund(wallet, main, Sender(wallet.settlement.w3, main), url, units)
+        click.echo(f"Deposited  {home.show(units)}")
         click.echo(f"Channel    0x{lane.channel_id.hex()}")
+
+
+@wallet_command.command("permit2")
+@folder_option
+def permit2_command(folder: Path) -> None:
+    """Let Permit2 take the token, which some publishers' deposits need; a transaction, once.
+
+    It takes nothing without a signature for each deposit.
+    """
+    with _opened(folder) as wallet:
+        main = main_key(folder, _password(folder / MAIN))
+        actions.allow_permit2(wallet, Sender(wallet.settlement.w3, main))
+        click.echo(f"Allowed  Permit2 takes {wallet.store.home.symbol} for deposits")
 
 
 @wallet_command.command("get")
@@ -162,7 +184,7 @@ def fund_command(url: str, amount: str, folder: Path) -> None:
 @click.option("--output", type=click.Path(path_type=Path), help="Write there, not to the terminal.")
 def get_command(url: str, folder: Path, no_deposit: bool, output: Path | None) -> None:
     """Print what is at URL, paying if it has a price. Ends with 4 if the server did not give it."""
-    with _opened(folder, with_main=not no_deposit) as (wallet, _):
+    with _opened(folder, with_main=not no_deposit) as wallet:
         response = actions.get(wallet, url)
     if output is None:
         click.get_binary_stream("stdout").write(response.content)
@@ -177,17 +199,16 @@ def get_command(url: str, folder: Path, no_deposit: bool, output: Path | None) -
 @folder_option
 def balance_command(folder: Path) -> None:
     """Show what there is: free, and with every publisher."""
-    with _opened(folder, with_main=False) as (wallet, token):
-        found = actions.balance(wallet)
-        show = _shower(token)
-        click.echo(f"Free    {show(found.free)}, at {wallet.store.home.payer}")
-        click.echo(f"Escrow  {show(found.unspent)} not spent")
+    with _opened(folder, with_main=False) as wallet:
+        found, home = actions.balance(wallet), wallet.store.home
+        click.echo(f"Free    {home.show(found.free)}, at {home.payer}")
+        click.echo(f"Escrow  {home.show(found.unspent)} not spent")
         rows = [
             (
                 "0x" + each.lane.channel_id.hex(),
                 each.lane.origin,
-                from_units(each.unspent, token.decimals),
-                from_units(each.owed, token.decimals),
+                from_units(each.unspent, home.decimals),
+                from_units(each.owed, home.decimals),
                 when(each.withdraw_after),
             )
             for each in found.channels
@@ -202,17 +223,20 @@ def balance_command(folder: Path) -> None:
 @csv_option
 @json_lines_option
 def history_command(folder: Path, limit: int | None, as_csv: bool, as_json: bool) -> None:
-    """List payments, amounts in the token's smallest units, receipts in CSV and JSON."""
+    """List payments, oldest first; receipts are in CSV and JSON.
+
+    JSON has amounts in the token's smallest unit, CSV and the table in units of the token.
+    """
     store = Store(folder / MEMORY)
     try:
-        payments = _history(store, limit)
+        payments, decimals = _history(store, limit), store.home.decimals
         if as_csv:
-            write_csv(payments, sys.stdout)
+            write_csv(payments, decimals, sys.stdout)
         elif as_json:
-            print_json_lines(map(_payment_json, payments))
+            print_json_lines(_payment_json(store, each) for each in payments)
         else:
             names = ("id", "time", "method", "url", "price", "charged")
-            print_table(names, map(_payment_row, payments))
+            print_table(names, (_payment_row(each, decimals) for each in payments))
     finally:
         store.close()
 
@@ -223,9 +247,10 @@ def history_command(folder: Path, limit: int | None, as_csv: bool, as_json: bool
 @click.option("--amount", help="All that is left, if left out.")
 def refund_command(url: str, folder: Path, amount: str | None) -> None:
     """Ask the publisher of URL for money back; it comes at once, if the publisher agrees."""
-    with _opened(folder, with_main=False) as (wallet, token):
-        units = None if amount is None else to_units(amount, token.decimals)
-        click.echo(f"Refunded  {_shower(token)(actions.refund(wallet, url, units))}")
+    with _opened(folder, with_main=False) as wallet:
+        home = wallet.store.home
+        units = None if amount is None else to_units(amount, home.decimals)
+        click.echo(f"Refunded  {home.show(actions.refund(wallet, url, units))}")
 
 
 @wallet_command.command("withdraw")
@@ -234,11 +259,11 @@ def refund_command(url: str, folder: Path, amount: str | None) -> None:
 @click.option("--finish", is_flag=True, help="The delay is over: take the money.")
 def withdraw_command(channel: bytes, folder: Path, finish: bool) -> None:
     """Take back what is not spent of CHANNEL, without the publisher: ask now, finish later."""
-    with _opened(folder) as (wallet, token):
+    with _opened(folder) as wallet:
         sender = Sender(wallet.settlement.w3, main_key(folder, _password(folder / MAIN)))
         if finish:
             came = finish_withdrawal(wallet, sender, channel)
-            click.echo(f"Withdrawn  {_shower(token)(came)}")
+            click.echo(f"Withdrawn  {wallet.store.home.show(came)}")
         else:
             after = withdraw(wallet, sender, channel)
             click.echo(f"Asked for; it can be taken with --finish after {when(after)}.")
@@ -249,7 +274,7 @@ def withdraw_command(channel: bytes, folder: Path, finish: bool) -> None:
 @click.option("--first-block", type=click.IntRange(0), default=0, help="Where to begin to look.")
 def recover_command(folder: Path, first_block: int) -> None:
     """Find the wallet's channels on the chain, after it was made anew with its key."""
-    with _opened(folder, with_main=False) as (wallet, _):
+    with _opened(folder, with_main=False) as wallet:
         for lane in recover(wallet, first_block):
             click.echo(f"Found  0x{lane.channel_id.hex()}")
 
@@ -267,7 +292,7 @@ def watch_command(folder: Path, once: bool) -> None:
                 if isinstance(each, Alert):
                     click.echo(f"ALERT  {each.subject}: {each.text}")
                 else:
-                    click.echo("  ".join(map(str, _payment_row(each))))
+                    click.echo("  ".join(map(str, _payment_row(each, store.home.decimals))))
             if once:
                 return
             time.sleep(LOOK_SECONDS)
@@ -279,21 +304,21 @@ def watch_command(folder: Path, once: bool) -> None:
 
 
 @contextmanager
-def _opened(folder: Path, *, with_main: bool = True) -> Iterator[tuple[Wallet, Token]]:
+def _opened(folder: Path, *, with_main: bool = True) -> Iterator[Wallet]:
     # Before a password is asked for.
-    Store(folder / MEMORY).close()
-    approve = _approve if sys.stdin.isatty() else None
-    password = _password(folder)
-    wallet = open_wallet(folder, password, with_main=with_main, approve=approve)
+    store = Store(folder / MEMORY)
+    store.close()
+
+    def approve(asked: Approval) -> bool:
+        question = f"Pay {store.home.show(asked.price)} for {asked.request.url}?"
+        return click.confirm(question, err=True)
+
+    asks = approve if sys.stdin.isatty() else None
+    wallet = open_wallet(folder, _password(folder), with_main=with_main, approve=asks)
     try:
-        yield wallet, wallet.token()
+        yield wallet
     finally:
         wallet.close()
-
-
-def _approve(asked: Approval) -> bool:
-    question = f"Pay {asked.price} smallest units for {asked.request.url}?"
-    return click.confirm(question, err=True)
 
 
 def _password(keystore: Path) -> str:
@@ -339,12 +364,15 @@ def _budget(text: str, decimals: int) -> Budget:
     amount, period, host = [*text.split(), "", "", ""][:3]
     if not amount or not period or len(text.split()) > 3:
         raise click.BadParameter("write it like '5 P1M' or '1 P1D news.example'.")
-    written = period if period.startswith("R") else f"R/{EPOCH}/{period}"
+    # A period is one in UTC, or in the zone that is named behind it.
+    duration, bracket, zone = period.partition("[")
+    bare = f"R/{EPOCH}{bracket + zone or 'Z'}/{duration}"
+    written = period if period.startswith("R") else bare
     return Budget(to_units(amount, decimals), Period.parse(written), host or "*")
 
 
-def _show_rules(store: Store, token: Token) -> None:
-    rules, show = store.rules(), _shower(token)
+def _show_rules(store: Store) -> None:
+    rules, show = store.rules(), store.home.show
     for budget, spent, deposited, until in store.used():
         click.echo(
             f"Budget         {show(budget.limit)} for {budget.name}: {show(spent)} spent, "
@@ -363,10 +391,6 @@ def _show_rules(store: Store, token: Token) -> None:
     click.echo(f"Lanes          {rules.lanes} a publisher")
 
 
-def _shower(token: Token) -> Callable[[int], str]:
-    return lambda units: f"{from_units(units, token.decimals)} {token.symbol}"
-
-
 def _history(store: Store, limit: int | None) -> Iterator[Payment]:
     after, left = 0, limit
     while page := store.history(after, PAGE if left is None else min(PAGE, left)):
@@ -377,12 +401,14 @@ def _history(store: Store, limit: int | None) -> Iterator[Payment]:
             return
 
 
-def _payment_row(each: Payment) -> tuple[object, ...]:
-    charged = "open" if each.charged is None else each.charged
-    return each.id, when(each.time), each.method, each.url, each.price, charged
+def _payment_row(each: Payment, decimals: int) -> tuple[object, ...]:
+    price = from_units(each.price, decimals)
+    charged = "open" if each.charged is None else from_units(each.charged, decimals)
+    return each.id, when(each.time), each.method, each.url, price, charged
 
 
-def _payment_json(each: Payment) -> dict[str, object]:
+def _payment_json(store: Store, each: Payment) -> dict[str, object]:
+    found = evidence_of(store, each)
     return {
         "id": each.id,
         "time": when(each.time),
@@ -394,4 +420,6 @@ def _payment_json(each: Payment) -> dict[str, object]:
         "ceiling": str(each.ceiling),
         "charged": None if each.charged is None else str(each.charged),
         "receipt": each.receipt,
+        "proof": found.proof,
+        "problem": found.problem,
     }

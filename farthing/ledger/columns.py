@@ -15,7 +15,7 @@ CHARGE = "id, channel_id, previous, amount, total, price, route, request_id, tim
 ANSWER = "target, status, headers, body, expires_at"
 # In the order of `QueuedTransaction`; ``target`` is its ``to``.
 TRANSACTION = """id, sender, kind, subject, target, data, gas, state, nonce, block, block_hash,
-    succeeded, gas_used, fee, reason, created_at, updated_at"""
+    succeeded, gas_used, fee, reason, created_at, updated_at, fee_limit"""
 # In the order of `Attempt`.
 ATTEMPT = "transaction_id, hash, raw, nonce, max_fee, tip, time"
 

@@ -171,8 +171,11 @@ class Ledger(ABC):
         gas: int,
         time: int,
         rows: Sequence[tuple[bytes, int]] = (),
+        fee_limit: int | None = None,
     ) -> int:
         """Orders a transaction, durably, with the channels and totals it claims for; its id.
+
+        ``fee_limit`` is in wei, below 2**63.
 
         With a subject there is one transaction of its kind at a time, whatever became of it unless
         it failed or was refused: then nothing is written and its id returned.
@@ -208,6 +211,11 @@ class Ledger(ABC):
     @abstractmethod
     def rows(self, transaction_id: int) -> list[Row]:
         """What it claims, by channel id."""
+
+    @abstractmethod
+    def lift_fee_limits(self) -> None:
+        """Takes the limit from transactions queued or signed that claim for a channel whose payer
+        withdraws: it must not wait for cheaper gas until the money is gone."""
 
     @abstractmethod
     def in_flight(self) -> dict[bytes, int]:

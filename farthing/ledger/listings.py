@@ -12,6 +12,15 @@ from farthing.ledger.records import Entitled
 Mark: TypeAlias = Callable[[str], str]
 
 
+# For `Ledger.lift_fee_limits`.
+LIFT_FEE_LIMITS = """
+    UPDATE transactions SET fee_limit = NULL
+    WHERE fee_limit IS NOT NULL AND state IN ('queued', 'signed') AND id IN (
+        SELECT transaction_id FROM transaction_rows JOIN channels USING (channel_id)
+        WHERE withdraw_requested_at > 0
+    )"""
+
+
 def charges_query(mark: Mark, asked: Mapping[str, Any], *, newest_first: bool) -> str:
     """For `Ledger.charges`; ``asked`` has its arguments by name, and so have the values."""
     conditions = _conditions(

@@ -176,6 +176,7 @@ MIGRATIONS = [
     );
     """,
     """
+    ALTER TABLE farthing.transactions ADD COLUMN fee_limit bigint;
     ALTER TABLE farthing.charges ADD COLUMN reason text NOT NULL DEFAULT '';
 
     -- Whom prices have rules for. The version moves with every charge that changes what stands

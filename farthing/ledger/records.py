@@ -300,6 +300,7 @@ class QueuedTransaction(Struct, frozen=True):
         reason: Why it failed, was refused or has to wait; empty otherwise.
         created_at: Unix seconds.
         updated_at: When its state was last written, unix seconds.
+        fee_limit: The most a gas should cost it, in wei; None where only the key's cap counts.
     """
 
     id: int
@@ -319,6 +320,7 @@ class QueuedTransaction(Struct, frozen=True):
     reason: str
     created_at: int
     updated_at: int
+    fee_limit: int | None
 
 
 class Attempt(Struct, frozen=True):

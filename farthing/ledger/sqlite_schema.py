@@ -166,6 +166,7 @@ MIGRATIONS = [
     ) STRICT, WITHOUT ROWID;
     """,
     """
+    ALTER TABLE transactions ADD COLUMN fee_limit INTEGER;
     ALTER TABLE charges ADD COLUMN reason TEXT NOT NULL DEFAULT '';
 
     -- Whom prices have rules for. The version moves with every charge that changes what stands

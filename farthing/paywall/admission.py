@@ -41,6 +41,7 @@ class Admission:
         "_deposited",
         "_payment",
         "_quote",
+        "_request",
         "_reservation",
         "_rule",
         "_started",
@@ -60,6 +61,8 @@ class Admission:
         deposited: str,
         started: float,
     ) -> None:
+        # Method and URL, where a receipt is to be signed.
+        self._request: tuple[str, str] | None = None
         self._started = started
         self._payment = payment
         self._rule = rule

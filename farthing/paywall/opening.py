@@ -19,6 +19,7 @@ from farthing.paywall.paywall import Paywall
 from farthing.paywall.prices import AnyPrice, Prices
 from farthing.paywall.pricing.caps import Cap, RateLimit
 from farthing.paywall.pricing.rules import PayerRule
+from farthing.paywall.receipts import Receipts
 from farthing.protocol import values
 from farthing.protocol.payments import Terms
 from farthing.settings import ERC3009, PERMIT2, Settings
@@ -109,7 +110,12 @@ def open_paywall(
         opened.pop_all()
     return Paywall(
         read_prices,
-        Offers(terms, token.symbol, token.decimals),
+        Offers(
+            terms,
+            token.symbol,
+            token.decimals,
+            Receipts(keys.authorizer, terms.network) if wanted.receipts else None,
+        ),
         settlement.domain,
         ledger,
         chain,

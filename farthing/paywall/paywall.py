@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -55,6 +55,7 @@ from farthing.protocol.payments import (
     PaymentRefused,
     read_payment,
 )
+from farthing.protocol.receipts import Charge
 
 log = logging.getLogger("farthing.paywall")
 
@@ -234,7 +235,10 @@ class Paywall:
             await self.channels.keep_fresh(payment, reservation)
             await self.channels.check_room(payment, reservation, price)
             admission = Admission(payment, rule, price, target, reservation, deposited, started)
+            if payment.wants_receipt and self.offers.receipts is not None:
+                admission._request = arrival.method, arrival.url()
             if rule.function is not None or self.payers.rules(rule):
+                # Last, for from here on the payer is held too.
                 await self._apply_rules(admission, arrival)
         except BaseException:
             self.books.reservations.give(reservation)
@@ -347,14 +351,16 @@ class Paywall:
             ceiling=payment.ceiling,
             signature=payment.signature,
         )
-        told = self._told(payment, charged, admission)
+        request_id = self.books.next_id()
+        receipt = self._receipt(admission, charged.charged, request_id, now)
+        told = self._told(payment, charged, admission, receipt)
         sent = [each for each in headers if not each[0].lower().endswith(_REPLACED)]
         sent += told, _PRIVATE
         answer = None
         if body is not None and len(body) <= self.limits.answer_bytes:
             expires = now + self.limits.answer_seconds
             answer = Answer(admission._target, status, sent, body, expires)
-        request_id, asked = self.books.next_id(), time.perf_counter()
+        asked = time.perf_counter()
         made = self.books.commits.submit(
             NewCharge(
                 channel_id=payment.channel_id,
@@ -421,8 +427,26 @@ class Paywall:
         self.books.reservations.give(admission._reservation)
         self.payers.give(admission)
 
+    def _receipt(
+        self, admission: Admission, total: int, request_id: str, now: int
+    ) -> Mapping[str, Any] | None:
+        """The signed statement of a charge, for a client that asked. It leaves with the answer, and
+        so only when the charge was made."""
+        if admission._request is None:
+            return None
+        assert self.offers.receipts is not None
+        payment, request = admission._payment, admission._request
+        return self.offers.receipts.statement(
+            payment.config.payer,
+            Charge(payment.channel_id, admission.amount, total, *request, request_id, now),
+        )
+
     def _told(
-        self, payment: Payment, state: ChannelState, admission: Admission
+        self,
+        payment: Payment,
+        state: ChannelState,
+        admission: Admission,
+        receipt: Mapping[str, Any] | None = None,
     ) -> tuple[bytes, bytes]:
         wish = payment.deposit
         header = payment_response(
@@ -433,6 +457,7 @@ class Paywall:
             charged=admission.amount,
             transaction=admission._deposited,
             amount=str(wish.amount) if wish and admission._deposited else "",
+            extensions=receipt,
         )
         return _RESPONSE, header
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 
 import httpx
 
 from farthing.chain.sender import Sender
-from farthing.protocol import DepositAuthorization, Signer, sign
+from farthing.protocol import PERMIT2, Signer
 from farthing.protocol.payments import REQUIRED_HEADER
+from farthing.wallet.consents import collection
 from farthing.wallet.errors import NotAnswered, OfferRefused
 from farthing.wallet.flow import refund as refund_flow
 from farthing.wallet.httpx_client import PayingTransport
 from farthing.wallet.offers import Offer, read_demand
 from farthing.wallet.onchain import Position, positions
 from farthing.wallet.records import Lane
-from farthing.wallet.wallet import CONSENT_SECONDS, Request, Wallet
+from farthing.wallet.wallet import Request, Wallet
+
+# What tokens take for "as much as there is", and do not count down.
+MAX_ALLOWANCE = 2**256 - 1
 
 
 @dataclass(frozen=True)
@@ -74,29 +77,37 @@ def fund(wallet: Wallet, main: Signer, sender: Sender, url: str, amount: int) ->
 
     Raises:
         OfferRefused: The page has none, or not for this wallet.
+        NoFunds: It wants deposits through Permit2, which may not take the token.
         ContractReverted: The deposit is refused: mostly there is less money than that.
         NotAnswered: The server, or the chain, did not answer.
     """
     request, offer = Request.of("GET", url), _offer(wallet, url)
+    wallet.check_permit2(request, offer)
     lane = wallet.take_lane(request, offer)
     if lane is None:
         raise NotAnswered(f"all channels of {request.origin} are in use")
     try:
         now = int(wallet.settlement.w3.eth.get_block("latest")["timestamp"])
-        authorization = DepositAuthorization(
-            payer=main.address,
-            collector=wallet.place.collector,
-            amount=amount,
-            valid_after=0,
-            valid_before=now + CONSENT_SECONDS,
-            channel_id=lane.channel_id,
-            salt=secrets.randbits(256),
-        )
-        data = authorization.collector_data(sign(main, authorization, wallet.place.token))
-        wallet.settlement.deposit(sender, lane.config, amount, wallet.place.collector, data)
+        deposit = wallet.new_deposit(offer, lane, amount, now)
+        collector, data = collection(main, wallet.place, lane, deposit)
+        wallet.settlement.deposit(sender, lane.config, amount, collector, data)
         return wallet.refresh(lane)
     finally:
         wallet.give_lane(lane)
+
+
+def allow_permit2(wallet: Wallet, sender: Sender) -> None:
+    """Lets Permit2 take the payer's tokens, which publishers with such deposits need once.
+
+    It takes nothing without a signature for each deposit.
+
+    Args:
+        sender: Sends with the main key, and pays for gas.
+
+    Raises:
+        TransactionRefused: The key has no coin for gas.
+    """
+    wallet.token().approve(sender, PERMIT2, MAX_ALLOWANCE)
 
 
 def refund(wallet: Wallet, url: str, amount: int | None = None) -> int:

@@ -7,10 +7,14 @@ own rules (`RefusedByRules`, 3), the server (`RefusedByServer` and `OfferRefused
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from farthing.protocol import FarthingError
+
+Show: TypeAlias = Callable[[int], str]
+"""How an error writes smallest units; ``str`` if it is not told."""
 
 
 class WalletError(FarthingError):
@@ -50,11 +54,12 @@ class RefusedByRules(WalletError):
 class HostRefused(RefusedByRules):
     """The host is on the deny list, or not on the allow list, or no budget is for it."""
 
-    def __init__(self, host: str, amount: int, rule: str) -> None:
+    def __init__(self, host: str, amount: int, rule: str, show: Show = str) -> None:
         super().__init__(
             rule,
             amount,
-            f"{host} asks for {amount} and {rule}: change that with `farthing wallet budget`.",
+            f"{host} asks for {show(amount)} and {rule}: "
+            "change that with `farthing wallet budget`.",
         )
         self.host = host
 
@@ -62,11 +67,11 @@ class HostRefused(RefusedByRules):
 class PriceTooHigh(RefusedByRules):
     """One request costs more than one request may."""
 
-    def __init__(self, host: str, amount: int, limit: int) -> None:
+    def __init__(self, host: str, amount: int, limit: int, show: Show = str) -> None:
         super().__init__(
             "per request",
             amount,
-            f"{host} asks for {amount}, a request may cost {limit}: "
+            f"{host} asks for {show(amount)}, a request may cost {show(limit)}: "
             "raise it with `farthing wallet budget --per-request`.",
         )
         self.limit = limit
@@ -80,14 +85,17 @@ class BudgetExceeded(RefusedByRules):
         until: When the period ends, unix seconds.
     """
 
+    what: ClassVar[str] = "payment"
+
     def __init__(
-        self, rule: str, amount: int, limit: int, used: int, until: int, what: str = "payment"
+        self, rule: str, amount: int, limit: int, used: int, until: int, show: Show = str
     ) -> None:
         super().__init__(
             rule,
             amount,
-            f"a {what} of {amount} does not fit the budget {rule}: {used} of {limit} are used "
-            f"until {_utc(until)}; wait, or raise it with `farthing wallet budget`.",
+            f"a {self.what} of {show(amount)} does not fit the budget {rule}: {show(used)} of "
+            f"{show(limit)} are used until {utc(until)}; wait, or raise it with "
+            "`farthing wallet budget`.",
         )
         self.limit = limit
         self.used = used
@@ -97,20 +105,21 @@ class BudgetExceeded(RefusedByRules):
 class DepositExceeded(BudgetExceeded):
     """A deposit would put more in escrow than a period's budget allows to spend."""
 
-    def __init__(self, rule: str, amount: int, limit: int, used: int, until: int) -> None:
-        super().__init__(rule, amount, limit, used, until, "deposit")
+    what = "deposit"
 
 
 class NotApproved(RefusedByRules):
     """The payment is above the threshold, and its owner said no or could not be asked."""
 
-    def __init__(self, host: str, amount: int, threshold: int, was_asked: bool) -> None:
+    def __init__(
+        self, host: str, amount: int, threshold: int, was_asked: bool, show: Show = str
+    ) -> None:
         how = "and you said no" if was_asked else "and there is nobody to ask: give `approve`"
         super().__init__(
             "approval",
             amount,
-            f"{host} asks for {amount}, above {threshold} a payment is approved {how}, or raise "
-            "the threshold with `farthing wallet budget --approve-above`.",
+            f"{host} asks for {show(amount)}, above {show(threshold)} a payment is approved {how}, "
+            "or raise the threshold with `farthing wallet budget --approve-above`.",
         )
         self.threshold = threshold
 
@@ -118,9 +127,9 @@ class NotApproved(RefusedByRules):
 class NoFunds(RefusedByRules):
     """A deposit is needed and this wallet cannot make it."""
 
-    def __init__(self, host: str, amount: int, reason: str) -> None:
+    def __init__(self, host: str, amount: int, reason: str, show: Show = str) -> None:
         super().__init__(
-            "funds", amount, f"a payment of {amount} to {host} needs a deposit: {reason}."
+            "funds", amount, f"a payment of {show(amount)} to {host} needs a deposit: {reason}."
         )
 
 
@@ -196,12 +205,14 @@ class NotAnswered(WalletError):
 class AnswerLost(NotAnswered):
     """A request was charged for and its answer was lost on the way; to ask again costs again."""
 
-    def __init__(self, amount: int, url: str) -> None:
+    def __init__(self, amount: int, url: str, show: Show = str) -> None:
         super().__init__(
-            f"{amount} were charged for {url}, its answer was lost and the server did not keep it"
+            f"{show(amount)} were charged for {url}, its answer was lost and the server did not "
+            "keep it"
         )
         self.amount = amount
 
 
-def _utc(seconds: int) -> str:
+def utc(seconds: int) -> str:
+    """Unix seconds as ISO 8601, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TextIO
 
+from farthing.protocol.amounts import from_units
 from farthing.wallet.records import Payment
 
 COLUMNS = (
@@ -25,9 +26,9 @@ COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_csv(payments: Iterable[Payment], file: TextIO) -> None:
-    """Writes payments with a line of column names; times are ISO 8601 in UTC, amounts smallest
-    units, and what is not known is empty."""
+def write_csv(payments: Iterable[Payment], decimals: int, file: TextIO) -> None:
+    """Writes payments with a line of column names; times are ISO 8601 in UTC, amounts in units of
+    a token with ``decimals``, and what is not known is empty."""
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     for each in payments:
@@ -37,9 +38,9 @@ def write_csv(payments: Iterable[Payment], file: TextIO) -> None:
                 datetime.fromtimestamp(each.time, UTC).isoformat(),
                 *map(_harmless, (each.host, each.method, each.url)),
                 "0x" + each.channel_id.hex(),
-                each.price,
-                each.ceiling,
-                "" if each.charged is None else each.charged,
+                from_units(each.price, decimals),
+                from_units(each.ceiling, decimals),
+                "" if each.charged is None else from_units(each.charged, decimals),
                 _harmless(each.receipt or ""),
             ]
         )

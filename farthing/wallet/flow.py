@@ -6,6 +6,7 @@ It yields `Send` (send the request, with this payment) and `Wait`, and gets an `
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,8 +21,11 @@ from farthing.wallet.errors import (
     RefusedByServer,
 )
 from farthing.wallet.offers import Demand, Offer, read_demand, read_receipt, read_refund
+from farthing.wallet.receipts import Paid, evidence
 from farthing.wallet.records import Lane, Signing
 from farthing.wallet.wallet import Request, Wallet
+
+log = logging.getLogger("farthing.wallet")
 
 # How often a payment is sent again when its answer is lost, and when the server is busy.
 LOST_TRIES = 3
@@ -145,7 +149,7 @@ def _pay(
             yield Wait(BUSY_SECONDS)
             continue
         if answer.status != 402:
-            if _note(wallet, signing, answer):
+            if _note(wallet, request, signing, answer):
                 wallet.remembered.keep(request, offer)
             return
         demand = _demand(answer, wallet)
@@ -162,12 +166,12 @@ def _pay(
             is_approved = wallet.allow(request, offer.price)
             signing = wallet.authorize(request, offer, signing.lane, is_approved=is_approved)
             continue
-        _check_same(offer, demand)
+        _check_same(offer, demand, wallet)
         if demand.claim is not None and not is_corrected:
             is_corrected = True
             more = wallet.believe(signing, demand.claim)
             if losses and more and demand.claim.ceiling == signing.ceiling:
-                raise AnswerLost(more, request.url)
+                raise AnswerLost(more, request.url, wallet.store.home.show)
         elif demand.error == ErrorCode.CUMULATIVE_EXCEEDS_BALANCE and not is_refreshed:
             is_refreshed = True
             if wallet.refresh(signing.lane).balance >= signing.ceiling:
@@ -235,13 +239,14 @@ def _demand(answer: Answer, wallet: Wallet) -> Demand | None:
     return None if header is None else read_demand(header, wallet.place)
 
 
-def _check_same(offer: Offer, demand: Demand) -> None:
+def _check_same(offer: Offer, demand: Demand, wallet: Wallet) -> None:
     """A server that has a voucher in hand does not get a dearer one for the same request."""
     if not offer.is_like(demand.offer) or offer.price != demand.offer.price:
+        show = wallet.store.home.show
         raise RefusedByServer(
             demand.error or "terms_changed",
-            f"it asked for {offer.price} and, once that was signed, for {demand.offer.price} or "
-            "on other terms: ask again if that is what you want to pay",
+            f"it asked for {show(offer.price)} and, once that was signed, for "
+            f"{show(demand.offer.price)} or on other terms: ask again if you want to pay that",
         )
 
 
@@ -249,7 +254,7 @@ def _hint(demand: Demand) -> str:
     return "nothing more was signed for it" if demand.error else "it gave no reason"
 
 
-def _note(wallet: Wallet, signing: Signing, answer: Answer) -> bool:
+def _note(wallet: Wallet, request: Request, signing: Signing, answer: Answer) -> bool:
     """Writes down what a server says it charged, or that it cannot be right; whether it is."""
     header = answer.header(RESPONSE_HEADER)
     receipt = None if header is None else read_receipt(header)
@@ -267,11 +272,17 @@ def _note(wallet: Wallet, signing: Signing, answer: Answer) -> bool:
         and receipt.total == lane.charged + receipt.charged
     ):
         wallet.store.charged(signing, receipt.charged, header)
+        paid = Paid(request.method, request.url, receipt.charged, receipt.total)
+        problem = evidence(header or "", paid, lane.config, wallet.store.home).problem
+        if problem is not None:
+            # It was served and pays on: a wrong receipt takes nothing from it.
+            log.warning("the receipt for %s is wrong: %s", request.url, problem)
         return True
     # The caller has its answer; nothing more is paid on such books.
+    show = wallet.store.home.show
     wallet.store.set_problem(
         lane.channel_id,
-        f"it says it charged {receipt.charged}, {receipt.total} in all, for a price of {price} on "
-        f"top of {lane.charged}",
+        f"it says it charged {show(receipt.charged)}, {show(receipt.total)} in all, for a price of "
+        f"{show(price)} on top of {show(lane.charged)}",
     )
     return False

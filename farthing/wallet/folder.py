@@ -23,7 +23,12 @@ from farthing.chain.connection import connect
 from farthing.chain.settlement import Settlement
 from farthing.chain.token import Token
 from farthing.chain.wallets import is_contract
-from farthing.protocol import X402_ERC3009_COLLECTOR, X402_SETTLEMENT, values
+from farthing.protocol import (
+    X402_ERC3009_COLLECTOR,
+    X402_PERMIT2_COLLECTOR,
+    X402_SETTLEMENT,
+    values,
+)
 from farthing.wallet.errors import WalletUnusable
 from farthing.wallet.keys import session_of
 from farthing.wallet.offers import Place
@@ -44,6 +49,7 @@ def create_wallet(
     token: str,
     settlement: str = X402_SETTLEMENT,
     collector: str = X402_ERC3009_COLLECTOR,
+    permit2_collector: str = X402_PERMIT2_COLLECTOR,
     main: LocalAccount | None = None,
 ) -> Home:
     """Makes a wallet in a folder that has none.
@@ -52,7 +58,8 @@ def create_wallet(
         password: Of both keystore files.
         rpc: A node of the chain it will pay on, which decides the chain.
         token: What it pays with.
-        settlement, collector: The contracts; those that x402 has fixed, unless others are named.
+        settlement, collector, permit2_collector: The contracts; those that x402 has fixed, unless
+            others are named. Without the last one deposits through Permit2 are not made.
         main: The key whose money it is; a new one without it. A wallet that was lost is made anew
             with its key, and has its channels back after `recover`.
 
@@ -69,9 +76,15 @@ def create_wallet(
     collector = values.address("collector", collector)
     if not is_contract(w3, collector):
         raise WalletUnusable(str(folder), f"there is no collector at {collector}: check it")
+    permit2_collector = values.address("permit2_collector", permit2_collector)
     account = main or Account.create()
     session = session_of(account, domain)
-    home = Home(account.address, session.address, rpc, domain, dollars.address, collector)
+    home = Home(
+        *(account.address, session.address, rpc, domain, dollars.address, collector),
+        permit2_collector=permit2_collector if is_contract(w3, permit2_collector) else "",
+        symbol=dollars.symbol,
+        decimals=dollars.decimals,
+    )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # The keys first: a memory without them would be of no use.
     _write_keystore(folder / MAIN, account, password)
@@ -86,12 +99,14 @@ def open_wallet(
     *,
     with_main: bool = True,
     approve: Callable[[Approval], bool] | None = None,
+    receipts: bool = True,
 ) -> Wallet:
     """Opens the wallet in a folder; whoever opens it closes it.
 
     Args:
         with_main: Whether it may deposit by itself; then ``main.json`` must be there.
         approve: Asks the owner about payments above the threshold.
+        receipts: Whether it asks publishers for signed statements of what they charge.
 
     Raises:
         WalletUnusable: There is none, or its parts do not belong together.
@@ -105,8 +120,11 @@ def open_wallet(
         main = account_from_keystore(folder / MAIN, password) if with_main else None
         w3 = connect(home.rpc, chain_id=home.domain.chain_id)
         settlement = Settlement(w3, home.domain.contract)
-        place = Place(home.domain, Token(w3, home.token).domain, home.collector)
-        return Wallet(store, session, settlement, place, main=main, approve=approve)
+        token = Token(w3, home.token).domain
+        place = Place(home.domain, token, home.collector, home.permit2_collector)
+        return Wallet(
+            store, session, settlement, place, main=main, approve=approve, receipts=receipts
+        )
     except BaseException:
         store.close()
         raise

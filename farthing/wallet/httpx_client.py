@@ -47,8 +47,10 @@ class PayingTransport(httpx.BaseTransport):
                     try:
                         response = self._inner.handle_request(_with(request, step))
                         if _is_kept(step, response):
-                            body = b"".join(response.iter_raw())
-                            response = _whole(response, body)
+                            stream = response.stream
+                            assert isinstance(stream, httpx.SyncByteStream)
+                            response.stream = httpx.ByteStream(b"".join(stream))
+                            stream.close()
                         answer = _answer(response)
                     except httpx.TransportError as error:
                         answer = _lost(step, error)
@@ -95,8 +97,11 @@ class AsyncPayingTransport(httpx.AsyncBaseTransport):
                     try:
                         response = await self._inner.handle_async_request(_with(request, step))
                         if _is_kept(step, response):
-                            body = b"".join([part async for part in response.aiter_raw()])
-                            response = _whole(response, body)
+                            stream = response.stream
+                            assert isinstance(stream, httpx.AsyncByteStream)
+                            body = b"".join([part async for part in stream])
+                            response.stream = httpx.ByteStream(body)
+                            await stream.aclose()
                         answer = _answer(response)
                     except httpx.TransportError as error:
                         answer = _lost(step, error)
@@ -149,15 +154,6 @@ def _is_kept(step: Send, response: httpx.Response) -> bool:
     length = response.headers.get("content-length", "")
     is_short = length.isdecimal() and len(length) < 10 and int(length) <= KEPT_BYTES
     return is_short and (step.payment is not None or response.status_code == 402)
-
-
-def _whole(response: httpx.Response, body: bytes) -> httpx.Response:
-    return httpx.Response(
-        response.status_code,
-        headers=response.headers,
-        stream=httpx.ByteStream(body),
-        extensions=response.extensions,
-    )
 
 
 def _answer(response: httpx.Response) -> Answer:

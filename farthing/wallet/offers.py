@@ -15,11 +15,15 @@ import pybase64
 
 from farthing.protocol import Domain, InvalidField, TokenDomain, values
 from farthing.protocol.payments import MAX_HEADER, SCHEME, VERSION
+from farthing.protocol.receipts import EXTENSION
 from farthing.wallet.errors import OfferRefused
 
 # What is added to an offer to correct a client; no part of what it accepts.
 _TOLD = ("channelState", "voucherState")
-_METHOD = "eip3009"
+# How a deposit is authorised, as x402 calls it. The first needs nothing but a signature; for the
+# second the payer has to let Permit2 take the token, once.
+ERC3009_METHOD = "eip3009"
+PERMIT2_METHOD = "permit2"
 # A reason is shown to a person; a hostile one is cut.
 _SHOWN = 200
 
@@ -32,16 +36,23 @@ class Place:
         domain: The settlement contract on its chain.
         token: The token's domain; ``token.contract`` is what it pays with.
         collector: The ERC-3009 collector that deposits go through.
+        permit2_collector: The one for Permit2; empty where there is none.
     """
 
     domain: Domain
     token: TokenDomain
     collector: str
+    permit2_collector: str = ""
 
     @property
     def network(self) -> str:
         """The chain as x402 writes it."""
         return f"eip155:{self.domain.chain_id}"
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The ways to deposit there, the better one first."""
+        return (ERC3009_METHOD, PERMIT2_METHOD) if self.permit2_collector else (ERC3009_METHOD,)
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,9 @@ class Offer:
         price: In smallest units, at least 1.
         receiver, receiver_authorizer, withdraw_delay: Make the channel.
         min_deposit: The least a deposit may be.
+        method: How a deposit is authorised.
         accepted: The offer as it was made, to be sent back.
+        asks_for_receipts: Whether a receipt is to be asked for.
     """
 
     price: int
@@ -60,7 +73,9 @@ class Offer:
     receiver_authorizer: str
     withdraw_delay: int
     min_deposit: int
+    method: str
     accepted: Mapping[str, Any]
+    asks_for_receipts: bool = True
 
     def is_like(self, other: Offer) -> bool:
         """Whether both are paid from the same channels."""
@@ -108,6 +123,8 @@ class Receipt:
 def read_demand(header: str, place: Place) -> Demand:
     """Reads a PAYMENT-REQUIRED header, and picks the first offer this wallet can take.
 
+    Of those the first with the better way to deposit.
+
     Raises:
         OfferRefused: It cannot be read, or none is for this chain, token and way to deposit.
     """
@@ -117,15 +134,17 @@ def read_demand(header: str, place: Place) -> Demand:
         raise OfferRefused(f"it cannot be read ({error})") from None
     if required.x402Version != VERSION:
         raise OfferRefused(f"it is of x402 version {required.x402Version}, not {VERSION}")
-    reasons = []
+    found, reasons = [], []
     for accepted in required.accepts:
         try:
-            offer = _offer(accepted, place)
-            return Demand(required.error[:_SHOWN], offer, _claim(accepted))
+            offer = _offer(accepted, place, _may_ask(required.extensions))
+            found.append(Demand(required.error[:_SHOWN], offer, _claim(accepted)))
         except (OfferRefused, InvalidField) as error:
             reasons.append(
                 getattr(error, "reason", "") if isinstance(error, OfferRefused) else str(error)
             )
+    if found:
+        return min(found, key=lambda each: place.methods.index(each.offer.method))
     raise OfferRefused("; ".join(dict.fromkeys(reasons))[: 2 * _SHOWN] or "it names no way to pay")
 
 
@@ -162,7 +181,14 @@ def _decode(header: str, form: Any) -> Any:
         raise ValueError("it is nested too deep") from None
 
 
-def _offer(accepted: Mapping[str, Any], place: Place) -> Offer:
+def _may_ask(extensions: Any) -> bool:
+    """Whether a server may be asked for a receipt: any may, but for those that sign their offers
+    too. They give a receipt to everybody, and want all they have announced back."""
+    told = extensions.get(EXTENSION) if isinstance(extensions, dict) else None
+    return not (isinstance(told, dict) and told.get("info"))
+
+
+def _offer(accepted: Mapping[str, Any], place: Place, may_ask: bool) -> Offer:
     if accepted.get("scheme") != SCHEME:
         raise OfferRefused(f"it asks for another scheme than {SCHEME}")
     if accepted.get("network") != place.network:
@@ -172,8 +198,9 @@ def _offer(accepted: Mapping[str, Any], place: Place) -> Offer:
     extra = accepted.get("extra")
     if not isinstance(extra, dict):
         raise OfferRefused("it has no extra")
-    if extra.get("assetTransferMethod", _METHOD) != _METHOD:
-        raise OfferRefused(f"it takes deposits in another way than {_METHOD}")
+    method = extra.get("assetTransferMethod", ERC3009_METHOD)
+    if method not in place.methods:
+        raise OfferRefused(f"it takes deposits in another way than {' or '.join(place.methods)}")
     price = values.uint128_from_decimal("amount", accepted.get("amount"))
     if price == 0:
         raise OfferRefused("it asks for nothing")
@@ -185,10 +212,12 @@ def _offer(accepted: Mapping[str, Any], place: Place) -> Offer:
         ),
         withdraw_delay=values.withdraw_delay("withdrawDelay", extra.get("withdrawDelay")),
         min_deposit=values.uint128_from_decimal("minDeposit", extra.get("minDeposit", "0")),
+        method=method,
         accepted={
             **accepted,
             "extra": {name: value for name, value in extra.items() if name not in _TOLD},
         },
+        asks_for_receipts=may_ask,
     )
 
 
@@ -212,6 +241,7 @@ class _Required(msgspec.Struct):
     x402Version: int  # noqa: N815  # as x402 spells it
     accepts: list[dict[str, Any]]
     error: str = ""
+    extensions: Any = None
 
 
 class _State(msgspec.Struct):

@@ -9,14 +9,17 @@ from typing import Any
 import msgspec
 
 from farthing.protocol import ChannelConfig, Domain
+from farthing.protocol.amounts import from_units
+from farthing.wallet.offers import ERC3009_METHOD
 
 MAGIC = 0x46574C54
-VERSION = 1
+VERSION = 2
 SCHEMA = """
 CREATE TABLE wallet (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     payer TEXT NOT NULL, session TEXT NOT NULL, rpc TEXT NOT NULL, chain_id TEXT NOT NULL,
     settlement TEXT NOT NULL, token TEXT NOT NULL, collector TEXT NOT NULL,
+    permit2_collector TEXT NOT NULL, symbol TEXT NOT NULL, decimals INTEGER NOT NULL,
     clock INTEGER NOT NULL,
     rules TEXT NOT NULL, rules_version INTEGER NOT NULL, rules_signature BLOB NOT NULL
 ) STRICT;
@@ -49,13 +52,15 @@ class PendingDeposit:
     """A deposit whose consent a server has or will have, until the chain shows that it arrived.
 
     ``amount`` and ``before``, the escrow it comes on top of, are smallest units; ``valid_before``
-    unix seconds. The salt makes the same consent of it whenever it is signed.
+    unix seconds. The salt makes the same consent of it whenever it is signed, and so does the
+    method: x402's name for how it is authorised.
     """
 
     amount: int
     before: int
     salt: int
     valid_before: int
+    method: str = ERC3009_METHOD
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ class Home:
         domain: The settlement contract.
         token: What it pays with.
         collector: The ERC-3009 collector for deposits.
+        permit2_collector: The one for deposits through Permit2; empty where there is none.
+        symbol, decimals: How amounts of the token are shown; without them in smallest units.
     """
 
     payer: str
@@ -100,6 +107,13 @@ class Home:
     domain: Domain
     token: str
     collector: str
+    permit2_collector: str = ""
+    symbol: str = ""
+    decimals: int = 0
+
+    def show(self, units: int) -> str:
+        """An amount as people write it, with the token's symbol."""
+        return f"{from_units(units, self.decimals)} {self.symbol}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -146,7 +160,7 @@ def lane_of(row: Any) -> Lane:
         int(charged),
         int(upper),
         int(signed),
-        None if deposit is None else PendingDeposit(*map(int, deposit.split())),
+        None if deposit is None else _deposit(deposit),
         problem,
         bool(is_closed),
     )
@@ -159,7 +173,14 @@ def _config(text: str) -> ChannelConfig:
 
 
 def deposit_text(deposit: PendingDeposit) -> str:
-    return f"{deposit.amount} {deposit.before} {deposit.salt} {deposit.valid_before}"
+    numbers = (deposit.amount, deposit.before, deposit.salt, deposit.valid_before)
+    return " ".join((*map(str, numbers), deposit.method))
+
+
+def _deposit(text: str) -> PendingDeposit:
+    *numbers, method = text.split()
+    amount, before, salt, valid_before = map(int, numbers)
+    return PendingDeposit(amount, before, salt, valid_before, method)
 
 
 def payment_of(row: Any) -> Payment:

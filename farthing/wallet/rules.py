@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -73,22 +74,25 @@ class Rules:
         if len(set(names)) != len(names):
             raise InvalidField("budgets", max(names, key=names.count), "must not be there twice")
 
-    def check(self, host: str, price: int) -> tuple[Budget, ...]:
+    def check(self, host: str, price: int, show: Callable[[int], str] = str) -> tuple[Budget, ...]:
         """The budgets for a payment to ``host``.
+
+        Args:
+            show: How a refusal writes amounts.
 
         Raises:
             HostRefused: The host may not be paid.
             PriceTooHigh: Not so much at once.
         """
         if any(matches(pattern, host) for pattern in self.deny):
-            raise HostRefused(host, price, "it is on the deny list")
+            raise HostRefused(host, price, "it is on the deny list", show)
         if not any(matches(pattern, host) for pattern in self.allow):
-            raise HostRefused(host, price, "it is not on the allow list")
+            raise HostRefused(host, price, "it is not on the allow list", show)
         if self.per_request is not None and price > self.per_request:
-            raise PriceTooHigh(host, price, self.per_request)
+            raise PriceTooHigh(host, price, self.per_request, show)
         budgets = tuple(each for each in self.budgets if matches(each.host, host))
         if not budgets:
-            raise HostRefused(host, price, "no budget is for it")
+            raise HostRefused(host, price, "no budget is for it", show)
         return budgets
 
     def needs_approval(self, price: int) -> bool:

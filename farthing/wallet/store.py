@@ -53,6 +53,10 @@ from farthing.wallet.records import (
 )
 from farthing.wallet.rules import Budget, Rules, matches, verified_rules
 
+# Pages the log may hold before they are copied into the file and it begins anew. What a log writes
+# over is synced in a third of the time that a growing one takes; see docs/performance.md.
+CHECKPOINT_PAGES = 250
+
 
 class Store:
     """A wallet's file. Its methods may be called on any thread.
@@ -69,19 +73,21 @@ class Store:
         self.path = path
         self._clock = clock
         self._lock = threading.Lock()
+        self._windows: dict[str, tuple[int, int]] = {}
         if not path.is_file():
             raise WalletUnusable(str(path), "there is none: make one with `farthing wallet create`")
-        with self._failing():
+        with self._reading():
             self._db = connect(path)
+            self._db.wal_autocheckpoint(CHECKPOINT_PAGES)
             found = [self._pragma("application_id"), self._pragma("user_version")]
             if found != [MAGIC, VERSION]:
                 self._db.close()
                 raise WalletUnusable(str(path), "it is not a wallet of this program's version")
-            ((payer, session, rpc, chain_id, contract, token, collector),) = self._db.execute(
-                "SELECT payer, session, rpc, chain_id, settlement, token, collector FROM wallet"
+            ((payer, session, rpc, chain_id, contract, *token),) = self._db.execute(
+                "SELECT payer, session, rpc, chain_id, settlement, token, collector,"
+                " permit2_collector, symbol, decimals FROM wallet"
             )
-        domain = Domain(int(chain_id), contract)
-        self.home = Home(payer, session, rpc, domain, token, collector)
+        self.home = Home(payer, session, rpc, Domain(int(chain_id), contract), *token)
 
     @classmethod
     def create(
@@ -108,9 +114,11 @@ class Store:
             with transaction(database):
                 database.execute(SCHEMA)
                 place = (home.rpc, str(home.domain.chain_id), home.domain.contract)
+                collectors = (home.collector, home.permit2_collector)
+                token = (home.token, *collectors, home.symbol, home.decimals)
                 database.execute(
-                    "INSERT INTO wallet VALUES (1, ?, ?, ?, ?, ?, ?, ?, 0, ?, 1, ?)",
-                    (home.payer, home.session, *place, home.token, home.collector, text, signed),
+                    "INSERT INTO wallet VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 1, ?)",
+                    (home.payer, home.session, *place, *token, text, signed),
                 )
                 database.execute(f"PRAGMA application_id = {MAGIC}")
                 database.execute(f"PRAGMA user_version = {VERSION}")
@@ -155,8 +163,8 @@ class Store:
         """Every budget with what is spent and what deposited of it now, and its period's end."""
         found = []
         with self._writing():
-            now = self._now()
-            for budget in self._rules().budgets:
+            rules, now = self._rules_and_now()
+            for budget in rules.budgets:
                 window = budget.period.window(now)
                 if window is not None:
                     spent, deposited = self._used(budget, window)
@@ -185,6 +193,12 @@ class Store:
             else:
                 rows = self._db.execute(LANES + " WHERE origin = ? ORDER BY rowid", (origin,))
             return [lane_of(row) for row in rows]
+
+    def usable_lanes(self, origin: str) -> list[Lane]:
+        """The channels of one origin, and after them those that no origin has asked for yet."""
+        with self._reading():
+            order = " WHERE origin IN (?, '') ORDER BY origin = '', rowid"
+            return [lane_of(row) for row in self._db.execute(LANES + order, (origin,))]
 
     def add_lane(self, lane: Lane, most: int | None = None) -> bool:
         """Writes a new channel down, unless its origin has ``most`` already; whether it did."""
@@ -223,7 +237,8 @@ class Store:
                 # What was claimed was charged, said or not.
                 lane = replace(lane, charged=max(lane.charged, claimed))
             elif lane.problem is None:
-                words = f"{claimed} was claimed on chain, {lane.upper} at most was charged"
+                show = self.home.show
+                words = f"{show(claimed)} was claimed on chain, {show(lane.upper)} at most charged"
                 lane = replace(lane, problem=words)
             self._put(lane)
             return lane
@@ -237,13 +252,17 @@ class Store:
             lane = self._lane(channel_id)
             if not lane.origin:
                 lane = replace(lane, origin=origin)
-                self._put(lane)
+                self._db.execute(
+                    "UPDATE channels SET origin = ? WHERE channel_id = ?", (origin, channel_id)
+                )
             return lane
 
     def set_closed(self, channel_id: bytes) -> None:
         """Pays nothing more from a channel, whose owner takes the money back."""
         with self._writing():
-            self._put(replace(self._lane(channel_id), is_closed=True))
+            self._db.execute(
+                "UPDATE channels SET is_closed = 1 WHERE channel_id = ?", (channel_id,)
+            )
 
     def set_problem(self, channel_id: bytes, problem: str) -> None:
         """Pays nothing more from a channel, for this reason."""
@@ -278,8 +297,8 @@ class Store:
             NotAnswered: Its owner closes it.
         """
         with self._writing():
-            rules, now = self._rules(), self._now()
-            budgets = rules.check(host, price)
+            rules, now = self._rules_and_now()
+            budgets = rules.check(host, price, self.home.show)
             if rules.needs_approval(price) and not is_approved:
                 return None
             lane = self._lane(channel_id)
@@ -295,16 +314,18 @@ class Store:
                 lane, deposited = replace(lane, deposit=made), made.amount
             for budget in budgets:
                 self._take(budget, now, host, raised, deposited)
-            lane = replace(lane, signed=max(lane.signed, ceiling), upper=max(lane.upper, ceiling))
+            signed, upper = max(lane.signed, ceiling), max(lane.upper, ceiling)
+            lane = replace(lane, signed=signed, upper=upper)
             self._put(lane)
-            again = self._db.execute(
-                "SELECT id FROM payments WHERE channel_id = ? AND charged IS NULL"
-                " AND ceiling = ? AND method = ? AND url = ?",
-                (channel_id, str(ceiling), method, url),
-            ).fetchone()
-            if again is not None and not deposited:
-                # The same voucher for the same thing once more: it counts as one.
-                return Signing(again[0], lane, ceiling)
+            if not raised and not deposited:
+                again = self._db.execute(
+                    "SELECT id FROM payments WHERE channel_id = ? AND charged IS NULL"
+                    " AND ceiling = ? AND method = ? AND url = ?",
+                    (channel_id, str(ceiling), method, url),
+                ).fetchone()
+                if again is not None:
+                    # The same voucher for the same thing once more: it counts as one.
+                    return Signing(again[0], lane, ceiling)
             self._db.execute(
                 "INSERT INTO payments VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
                 (
@@ -366,7 +387,16 @@ class Store:
         ((text, version, signature),) = self._db.execute(
             "SELECT rules, rules_version, rules_signature FROM wallet"
         )
-        written = text, version, signature
+        return self._verify((text, version, signature))
+
+    def _rules_and_now(self) -> tuple[Rules, int]:
+        """The rules and the time, which does not go backwards for any process with this wallet."""
+        ((text, version, signature, reached),) = self._db.execute(
+            "SELECT rules, rules_version, rules_signature, clock FROM wallet"
+        )
+        return self._verify((text, version, signature)), self._reach(reached)
+
+    def _verify(self, written: tuple[str, int, bytes]) -> Rules:
         if written != self._checked:
             self._verified = verified_rules(*written, self.home.payer, self.home.domain)
             self._checked = written
@@ -376,26 +406,38 @@ class Store:
     _verified: Rules
 
     def _now(self) -> int:
-        """The time, which does not go backwards for any process with this wallet."""
         ((reached,),) = self._db.execute("SELECT clock FROM wallet")
+        return self._reach(reached)
+
+    def _reach(self, reached: int) -> int:
         now: int = max(int(self._clock()), reached)
         if now > reached:
             self._db.execute("UPDATE wallet SET clock = ?", (now,))
         return now
 
     def _take(self, budget: Budget, now: int, host: str, raised: int, deposited: int) -> None:
-        window = budget.period.window(now)
+        window, show = self._window(budget, now), self.home.show
         if window is None:
-            raise HostRefused(host, raised, f"the budget {budget.name} is not in force now")
+            raise HostRefused(host, raised, f"the budget {budget.name} is not in force now", show)
         spent, put = self._used(budget, window)
         if spent + raised > budget.limit:
-            raise BudgetExceeded(budget.name, raised, budget.limit, spent, window[1])
+            raise BudgetExceeded(budget.name, raised, budget.limit, spent, window[1], show)
         if deposited and put + deposited > budget.limit:
-            raise DepositExceeded(budget.name, deposited, budget.limit, put, window[1])
+            raise DepositExceeded(budget.name, deposited, budget.limit, put, window[1], show)
         self._db.execute(
-            "INSERT OR REPLACE INTO used VALUES (?, ?, ?, ?)",
+            "INSERT INTO used VALUES (?, ?, ?, ?) ON CONFLICT (budget, begins)"
+            " DO UPDATE SET spent = excluded.spent, deposited = excluded.deposited",
             (budget.name, window[0], str(spent + raised), str(put + deposited)),
         )
+
+    def _window(self, budget: Budget, now: int) -> tuple[int, int] | None:
+        """The budget's period now, worked out once a period: every payment asks."""
+        known = self._windows.get(budget.name)
+        if known is None or not known[0] <= now < known[1]:
+            known = budget.period.window(now)
+            if known is not None:
+                self._windows[budget.name] = known
+        return known
 
     def _used(self, budget: Budget, window: tuple[int, int]) -> tuple[int, int]:
         row = self._db.execute(
@@ -424,15 +466,15 @@ class Store:
         if is_new:
             config = msgspec.json.encode(lane.config.to_json()).decode()
             self._db.execute(
-                "INSERT INTO channels VALUES (?, '', ?, '', '', '', '', NULL, NULL, 0)",
-                (lane.channel_id, config),
+                "INSERT INTO channels VALUES (?, ?, ?, '', '', '', '', NULL, NULL, ?)",
+                (lane.channel_id, lane.origin, config, lane.is_closed),
             )
         amounts = map(str, (lane.balance, lane.charged, lane.upper, lane.signed))
         deposit = None if lane.deposit is None else deposit_text(lane.deposit)
         self._db.execute(
-            "UPDATE channels SET origin = ?, balance = ?, charged = ?, upper = ?, signed = ?,"
-            " deposit = ?, problem = ?, is_closed = ? WHERE channel_id = ?",
-            (lane.origin, *amounts, deposit, lane.problem, lane.is_closed, lane.channel_id),
+            "UPDATE channels SET balance = ?, charged = ?, upper = ?, signed = ?, deposit = ?,"
+            " problem = ? WHERE channel_id = ?",
+            (*amounts, deposit, lane.problem, lane.channel_id),
         )
 
     def _close_open(
@@ -440,19 +482,19 @@ class Store:
     ) -> None:
         """All that was open on a channel is known now: one was charged, the others were not."""
         self._db.execute(
-            "UPDATE payments SET charged = '0' WHERE channel_id = ? AND charged IS NULL",
-            (channel_id,),
-        )
-        self._db.execute(
             "UPDATE payments SET charged = ?, receipt = ? WHERE id = ?",
             (str(amount), receipt, payment_id),
+        )
+        self._db.execute(
+            "UPDATE payments SET charged = '0' WHERE channel_id = ? AND charged IS NULL",
+            (channel_id,),
         )
 
     # ------------------------------------------------------------ the file
 
     @contextmanager
     def _writing(self, *, is_synced: bool = True) -> Iterator[None]:
-        with self._lock, self._failing():
+        with self._reading():
             # NORMAL leaves the log to the next commit that syncs it.
             self._db.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
             with transaction(self._db):
@@ -460,15 +502,11 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock, self._failing():
-            yield
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except apsw.Error as error:
-            raise WalletUnusable(str(self.path), str(error)) from error
+        with self._lock:
+            try:
+                yield
+            except apsw.Error as error:
+                raise WalletUnusable(str(self.path), str(error)) from error
 
     def _pragma(self, name: str) -> Any:
         ((value,),) = self._db.execute(f"PRAGMA {name}")

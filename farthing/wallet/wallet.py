@@ -11,15 +11,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from farthing.chain.connection import NodeUnreachable
 from farthing.chain.settlement import Settlement, Snapshot
 from farthing.chain.token import Token
 from farthing.protocol import (
+    PERMIT2,
     ChannelConfig,
-    DepositAuthorization,
     FarthingError,
     Signer,
     Voucher,
@@ -27,6 +27,8 @@ from farthing.protocol import (
     sign,
 )
 from farthing.protocol.payments import VERSION, write_header
+from farthing.protocol.receipts import EXTENSION
+from farthing.wallet.consents import deposit_payload
 from farthing.wallet.errors import (
     ClaimNotProven,
     NoFunds,
@@ -35,11 +37,12 @@ from farthing.wallet.errors import (
     WalletUnusable,
 )
 from farthing.wallet.lanes import LaneLocks
-from farthing.wallet.offers import Claim, Offer, Place
+from farthing.wallet.offers import PERMIT2_METHOD, Claim, Offer, Place
 from farthing.wallet.records import Lane, PendingDeposit, Signing
 from farthing.wallet.rules import Rules
 from farthing.wallet.store import Store
 
+Read = TypeVar("Read")
 # Requests whose price is remembered, at most.
 REMEMBERED = 1_000
 # For how long a server may use a deposit's consent, in seconds.
@@ -116,6 +119,7 @@ class Wallet:
         place: Where it pays.
         main: The key whose money it is. Without it no deposits are made by themselves.
         approve: Asks the owner about a payment above the threshold; without it that is a no.
+        receipts: Whether it asks publishers for signed statements of what they charge.
 
     Raises:
         WalletUnusable: A key or the contract is not the one the wallet was made for.
@@ -130,6 +134,7 @@ class Wallet:
         *,
         main: Signer | None = None,
         approve: Callable[[Approval], bool] | None = None,
+        receipts: bool = True,
     ) -> None:
         path = str(store.path)
         home = store.home
@@ -138,8 +143,12 @@ class Wallet:
             raise WalletUnusable(path, reason)
         if main is not None and main.address != home.payer:
             raise WalletUnusable(path, f"its main key is {home.payer}, not {main.address}")
-        asked = (place.domain, place.token.contract, place.collector, settlement.domain)
-        if asked != (home.domain, home.token, home.collector, home.domain):
+        collectors = (home.collector, home.permit2_collector)
+        asked = (place.domain, place.token.contract, settlement.domain)
+        if asked != (home.domain, home.token, home.domain) or collectors != (
+            place.collector,
+            place.permit2_collector,
+        ):
             reason = f"it pays {home.token} through {home.domain.contract}, and nothing else"
             raise WalletUnusable(path, reason)
         self.store = store
@@ -150,6 +159,7 @@ class Wallet:
         self._session = session
         self._main = main
         self._approve = approve
+        self._receipts = receipts
 
     def close(self) -> None:
         """Closes its files. May be called again."""
@@ -167,7 +177,7 @@ class Wallet:
             RefusedByRules: They are against it, or the owner is.
         """
         rules = self.store.rules()
-        rules.check(request.host, price)
+        rules.check(request.host, price, self.store.home.show)
         if not rules.needs_approval(price):
             return False
         if self._approve is None or not self._approve(Approval(request, price)):
@@ -209,15 +219,11 @@ class Wallet:
         return any(_has_room(lane, offer) for lane in self._lanes(request, offer))
 
     def _lanes(self, request: Request, offer: Offer) -> list[Lane]:
-        own = self.store.lanes(request.origin)
-        for lane in own:
-            if lane.problem is not None:
+        lanes = self.store.usable_lanes(request.origin)
+        for lane in lanes:
+            if lane.problem is not None and lane.origin:
                 raise ClaimNotProven(lane.channel_id, lane.problem)
-        return [
-            lane
-            for lane in own + self.store.lanes("")
-            if not lane.is_closed and _fits(lane.config, offer)
-        ]
+        return [lane for lane in lanes if not lane.is_closed and _fits(lane.config, offer)]
 
     def give_lane(self, lane: Lane) -> None:
         """Lets others have a channel."""
@@ -243,8 +249,11 @@ class Wallet:
         """Has a payment written down and taken from the budgets; after this it may be signed.
 
         Raises:
-            RefusedByRules: A rule is against it.
+            RefusedByRules: A rule is against it, or a deposit is needed and cannot be made.
+            NotAnswered: The chain would have to be asked for that.
         """
+        if not _has_room(lane, offer):
+            self._check_deposit(request, offer, lane)
         signing = self.store.authorize(
             lane.channel_id,
             request.host,
@@ -285,50 +294,57 @@ class Wallet:
         }
         if kind == "refund" and refund is not None:
             payload["amount"] = str(refund)
-        elif kind == "voucher" and lane.deposit is not None:
-            payload |= {"type": "deposit", "deposit": self._consent(lane, lane.deposit)}
+        elif kind == "voucher" and lane.deposit is not None and ceiling > lane.balance:
+            assert self._main is not None
+            deposit = deposit_payload(self._main, self.place, lane, lane.deposit)
+            payload |= {"type": "deposit", "deposit": deposit}
         message = {"x402Version": VERSION, "accepted": offer.accepted, "payload": payload}
+        if self._receipts and offer.asks_for_receipts:
+            message["extensions"] = {EXTENSION: {"info": {}}}
         return write_header(message).decode()
 
     def _plan_deposit(
         self, request: Request, offer: Offer, lane: Lane, rules: Rules, lacking: int, now: int
     ) -> PendingDeposit:
-        if self._main is None:
-            reason = "the main key is not here: deposit with `farthing wallet fund`"
-            raise NoFunds(request.host, offer.price, reason)
+        self._need_main(request, offer)
         if rules.top_up == 0:
             reason = "top-ups are off: set them with `farthing wallet budget --top-up`"
-            raise NoFunds(request.host, offer.price, reason)
+            raise NoFunds(request.host, offer.price, reason, self.store.home.show)
         amount = max(rules.top_up, offer.min_deposit, lacking)
-        salt = secrets.randbits(256)
-        return PendingDeposit(amount, lane.balance, salt, now + CONSENT_SECONDS)
+        return self.new_deposit(offer, lane, amount, now)
 
-    def _consent(self, lane: Lane, deposit: PendingDeposit) -> dict[str, Any]:
-        assert self._main is not None
-        authorization = DepositAuthorization(
-            payer=lane.config.payer,
-            collector=self.place.collector,
-            amount=deposit.amount,
-            valid_after=0,
-            valid_before=deposit.valid_before,
-            channel_id=lane.channel_id,
-            salt=deposit.salt,
-        )
-        signature = sign(self._main, authorization, self.place.token)
-        consent = {
-            "validAfter": "0",
-            "validBefore": str(deposit.valid_before),
-            "salt": f"0x{deposit.salt:064x}",
-            "signature": "0x" + signature.hex(),
-        }
-        return {
-            "amount": str(deposit.amount),
-            "authorization": {"erc3009Authorization": consent},
-        }
+    def new_deposit(self, offer: Offer, lane: Lane, amount: int, now: int) -> PendingDeposit:
+        """A deposit of ``amount`` smallest units, in the way that is offered."""
+        salt = secrets.randbits(256)
+        until = now + CONSENT_SECONDS
+        return PendingDeposit(amount, lane.balance, salt, until, offer.method)
+
+    def check_permit2(self, request: Request, offer: Offer) -> None:
+        """That a deposit the offer may need can be taken, where that is not by its signature alone.
+
+        Raises:
+            NoFunds: Permit2 was not allowed to take the token.
+            NotAnswered: The chain cannot be asked.
+        """
+        if offer.method != PERMIT2_METHOD:
+            return
+        if self._asked(lambda: self.token().allowance(self.store.home.payer, PERMIT2)) == 0:
+            reason = "Permit2 may not take the token: allow that with `farthing wallet permit2`"
+            raise NoFunds(request.host, offer.price, reason, self.store.home.show)
+
+    def _check_deposit(self, request: Request, offer: Offer, lane: Lane) -> None:
+        self._need_main(request, offer)
+        if lane.deposit is None:
+            self.check_permit2(request, offer)
+
+    def _need_main(self, request: Request, offer: Offer) -> None:
+        if self._main is None:
+            reason = "the main key is not here: deposit with `farthing wallet fund`"
+            raise NoFunds(request.host, offer.price, reason, self.store.home.show)
 
     def _not_approved(self, rules: Rules, request: Request, price: int) -> NotApproved:
-        threshold = rules.approve_above or 0
-        return NotApproved(request.host, price, threshold, self._approve is not None)
+        threshold, show = rules.approve_above or 0, self.store.home.show
+        return NotApproved(request.host, price, threshold, self._approve is not None, show)
 
     # ------------------------------------------------------------ what servers and the chain say
 
@@ -353,8 +369,11 @@ class Wallet:
         Raises:
             NotAnswered: It cannot be asked.
         """
+        return self._asked(lambda: self.settlement.snapshot(channel_id))
+
+    def _asked(self, read: Callable[[], Read]) -> Read:
         try:
-            return self.settlement.snapshot(channel_id)
+            return read()
         except NodeUnreachable as error:
             raise NotAnswered(str(error).rstrip(".")) from error
         except FarthingError as error:
@@ -378,6 +397,7 @@ class Wallet:
         return self.store.corrected(signing, claim.charged, claim.ceiling)
 
     def _disproof(self, lane: Lane, claim: Claim) -> str | None:
+        show = self.store.home.show
         if lane.problem is not None:
             return lane.problem
         if claim.channel_id != lane.channel_id:
@@ -386,12 +406,14 @@ class Wallet:
         if recover(digest, claim.signature) != self._session.address:
             return "it shows a voucher that this wallet did not sign"
         if claim.charged < lane.charged:
-            return f"it says {claim.charged} were charged, it was {lane.charged} before"
+            before = show(lane.charged)
+            return f"it says {show(claim.charged)} were charged, it was {before} before"
         # A voucher above all that is remembered proves that the memory is an old one: lost, and
         # recovered from the chain, or copied back.
         most = claim.ceiling if claim.ceiling > lane.signed else min(claim.ceiling, lane.upper)
         if claim.charged > most:
-            return f"it says {claim.charged} were charged, {most} is what was agreed to"
+            told = show(claim.charged)
+            return f"it says {told} were charged, {show(most)} is what was agreed to"
         return None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from farthing.wallet.errors import utc
+from farthing.wallet.receipts import evidence_of
 from farthing.wallet.records import Payment
 from farthing.wallet.store import Store
 
@@ -47,6 +49,9 @@ class Watch:
             is_new = payment.id > self._after
             if is_new or (payment.id in self._open and payment.charged is not None):
                 news.append(payment)
+                problem = evidence_of(self._store, payment).problem
+                if problem is not None:
+                    news.append(Alert(f"payment {payment.id}", f"its receipt is wrong: {problem}"))
             self._after = max(self._after, payment.id)
             (self._open.add if payment.charged is None else self._open.discard)(payment.id)
         fresh = [alert for alert in self._alerts() if alert not in self._told]
@@ -64,6 +69,7 @@ class Watch:
         for budget, spent, _, until in self._store.used():
             if budget.limit and spent * 100 >= budget.limit * NEARLY:
                 # The number is not in it, so that it comes once a period.
-                text = f"{NEARLY} % and more of {budget.limit} are spent, until {until}"
+                limit = self._store.home.show(budget.limit)
+                text = f"{NEARLY} % and more of {limit} are spent, until {utc(until)}"
                 alerts.append(Alert(f"budget {budget.name}", text))
         return alerts

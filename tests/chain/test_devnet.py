@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from web3.exceptions import ContractLogicError
 
 from farthing.chain.anvil import ANVIL_KEYS, AnvilEnded, PortTaken
 from farthing.chain.artifacts import artifact
 from farthing.chain.connection import NodeUnreachable, connect
-from farthing.chain.devnet import PAYER_FUNDS, Devnet, devnet
+from farthing.chain.devnet import MULTICALL3, PAYER_FUNDS, Devnet, devnet
 from farthing.chain.sender import Sender
 from farthing.chain.settlement import Channel, Settlement
 from farthing.chain.token import Token
@@ -137,6 +138,27 @@ def test_devnet__contracts_stand_where_clients_expect_them(net: Devnet) -> None:
 
 def test_devnet__the_domain_is_that_of_the_fixed_address(net: Devnet) -> None:
     assert Settlement(net.w3, X402_SETTLEMENT).domain == Domain(31_337, X402_SETTLEMENT)
+
+
+def test_devnet__many_contracts_can_be_read_at_once(net: Devnet) -> None:
+    many = net.w3.eth.contract(
+        net.w3.to_checksum_address(MULTICALL3), abi=artifact("Multicall3").abi
+    )
+    dollars = net.w3.eth.contract(
+        net.w3.to_checksum_address(net.token), abi=artifact("TestUSD").abi
+    )
+    decimals = bytes.fromhex(dollars.encode_abi("decimals", args=[])[2:])
+    calls = [(net.token, decimals), (X402_SETTLEMENT, b"none"), (net.token, decimals)]
+    answers = many.functions.tryAggregate(False, calls).call()
+    assert [done for done, _ in answers] == [True, False, True]
+    assert int.from_bytes(answers[2][1], "big") == 6
+    with pytest.raises(ContractLogicError, match="call failed"):
+        many.functions.tryAggregate(True, calls).call()
+    some = [(target, target == X402_SETTLEMENT, data) for target, data in calls]
+    assert many.functions.aggregate3(some).call() == answers
+    all_of_them = [(target, False, data) for target, data in calls]
+    with pytest.raises(ContractLogicError, match="call failed"):
+        many.functions.aggregate3(all_of_them).call()
 
 
 def test_devnet__keys_are_funded(net: Devnet) -> None:
@@ -306,3 +328,14 @@ def test_command__port_that_is_none(port: str) -> None:
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (2, "")
     assert "Invalid value for '--port'" in err
+
+
+def test_give_coins__the_account_owns_so_many(net: Devnet) -> None:
+    net.give_coins("0x" + "ab" * 20, 12_345)
+    assert net.w3.eth.get_balance(net.w3.to_checksum_address("0x" + "ab" * 20)) == 12_345
+
+
+def test_mine__so_many_blocks_more(net: Devnet) -> None:
+    before = net.w3.eth.block_number
+    net.mine(3)
+    assert net.w3.eth.block_number == before + 3

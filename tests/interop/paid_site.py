@@ -33,6 +33,7 @@ from farthing.paywall import (
     VolumeDiscount,
 )
 from farthing.paywall.onchain import Collectors, OnChain
+from farthing.paywall.receipts import Receipts
 from farthing.protocol.payments import Terms
 
 MIN_DEPOSIT = 10_000
@@ -92,7 +93,7 @@ def paywall() -> Paywall:
     ledger = os.environ["SITE_LEDGER"]
     return Paywall(
         Prices({**{f"GET {path}": "0.0001" for path in PAGES}, **RULED}, token.decimals),
-        Offers(terms, token.symbol, token.decimals),
+        Offers(terms, token.symbol, token.decimals, Receipts(publisher, terms.network)),
         settlement.domain,
         open_ledger(ledger),
         OnChain(settlement, publisher, publisher, collectors, MIN_DEPOSIT, open_ledger(ledger)),

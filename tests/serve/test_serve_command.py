@@ -203,7 +203,10 @@ def test_serve__a_request_that_does_not_end_in_time(
         os.read(reached, 1)
         server.process.send_signal(signal.SIGTERM)
         assert server.end() == 0
-        assert asked.exception() or asked.result().status_code >= 500
+        answer = asked.result()
+        assert (answer.status_code, answer.json()) == (503, {"error": "server_stops"})
+        assert int(answer.headers["retry-after"]) > 0
+        assert [line for line in server.lines if "exception" in line] == []
     ledger = open_ledger(str(folder / "books.db"))
     assert ledger.totals().charged == 0
     ledger.close()

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from eth_account.signers.local import LocalAccount
 
+from farthing.protocol.payments import read_payment
 from farthing.wallet import (
     Budget,
     BudgetExceeded,
     HostRefused,
+    NoFunds,
     NotAnswered,
     Period,
     Rules,
     RulesForged,
     Store,
+    Wallet,
     WalletUnusable,
 )
+from farthing.wallet.flow import Answer, pay
 from farthing.wallet.records import PendingDeposit
 from farthing.wallet.wallet import CONSENT_SECONDS
 from tests.escrow_world import PAYER, STRANGER
@@ -28,9 +34,15 @@ from tests.wallet.wallet_kit import (
     HOST,
     MONTHLY,
     NOON,
+    PLACE,
+    SESSION,
     URL,
     Clock,
+    FixedChain,
+    answer,
     budget,
+    demand,
+    drive,
     lane,
     new_store,
     sign_off,
@@ -302,6 +314,25 @@ def test_open__of_what_is_no_wallet__refused(tmp_path: Path) -> None:
         Store(tmp_path / "empty.db")
 
 
+def test_log__of_many_payments__begins_anew(open_store: OpenStore) -> None:
+    store = open_store(budget(10**9))
+    filled(store)
+    for _ in range(200):
+        signing = sign_off(store, lane(), 1)
+        store.charged(signing, 1, None)
+    log = store.path.with_name(store.path.name + "-wal")
+    # 200 payments write more than a thousand pages of 4,120 bytes.
+    assert 0 < log.stat().st_size < 500 * 4_120
+
+
+def test_usable_lanes__an_origins_own_come_first(open_store: OpenStore) -> None:
+    store = open_store(budget(100))
+    for number, origin in ((0, ""), (1, "http://other.example"), (2, f"http://{HOST}")):
+        store.add_lane(lane(number, origin=origin))
+    found = store.usable_lanes(f"http://{HOST}")
+    assert [each.channel_id for each in found] == [lane(2).channel_id, lane(0).channel_id]
+
+
 def test_home__is_kept(open_store: OpenStore) -> None:
     open_store(budget(1))
     assert open_store().home == HOME
@@ -309,3 +340,36 @@ def test_home__is_kept(open_store: OpenStore) -> None:
 
 def _none(*known: object) -> object:
     raise AssertionError("it has enough")
+
+
+def test_pay__while_a_deposit_is_under_way__needs_the_main_key_for_what_is_not_there(
+    open_store: OpenStore,
+) -> None:
+    store, chain = open_store(budget(10_000, top_up=2_000)), FixedChain(balance=0)
+    store.add_lane(lane(balance=0))
+    kinds: list[str] = []
+
+    def server(payment: str | None) -> Answer:
+        if payment is None:
+            return demand()
+        sent = read_payment(payment.encode())
+        kinds.append("voucher" if sent.deposit is None else f"deposit of {sent.deposit.amount}")
+        return answer(500)
+
+    def pay_with(main: LocalAccount | None) -> None:
+        settlement: Any = chain
+        wallet = Wallet(store, SESSION, settlement, PLACE, main=main)
+        drive(pay(wallet, "GET", URL), server)
+        wallet.locks.close()
+
+    pay_with(PAYER)
+    # Its answer says nothing of the deposit, and the chain has not seen it.
+    assert store.lanes()[0].deposit is not None
+    with pytest.raises(NoFunds, match="main key"):
+        pay_with(None)
+    pay_with(PAYER)
+    # What is there needs no deposit, and no key for one.
+    chain.balance = 100
+    pay_with(None)
+    assert kinds == ["deposit of 2000", "deposit of 2000", "voucher"]
+    assert store.used()[0][1:3] == (100, 2_000)

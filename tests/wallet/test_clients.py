@@ -250,6 +250,25 @@ class Redirecting(httpx.BaseTransport):
         return httpx.Response(302, headers={"Location": "http://other.example/"})
 
 
+def test_get__through_a_transport_that_reads_by_itself__paid(
+    wallet: Wallet, node_world: World
+) -> None:
+    offer = terms_of(node_world).requirements(CHEAP)[0]
+    required = str(demand(**offer, price=CHEAP).header("PAYMENT-REQUIRED"))
+    paid: list[str] = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        if SIGNATURE_HEADER not in request.headers:
+            return httpx.Response(402, headers={"PAYMENT-REQUIRED": required}, json={})
+        paid.append(request.headers[SIGNATURE_HEADER])
+        return httpx.Response(200, json={"text": "All the news."})
+
+    transport = PayingTransport(wallet, httpx.MockTransport(server))
+    with httpx.Client(transport=transport) as client:
+        assert client.get("http://news.example/").json() == {"text": "All the news."}
+    assert len(paid) == 1
+
+
 def test_redirect__to_another_host__carries_no_payment(wallet: Wallet, node_world: World) -> None:
     terms = terms_of(node_world)
     offer = terms.requirements(CHEAP)[0]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farthing.protocol import TokenDomain, Voucher, sign
+from farthing.protocol import Voucher, sign
 from farthing.protocol.payments import (
     REQUIRED_HEADER,
     RESPONSE_HEADER,
@@ -25,7 +25,6 @@ from farthing.wallet import (
     HostRefused,
     NotAnswered,
     OfferRefused,
-    Place,
     PriceTooHigh,
     RefusedByServer,
     Wallet,
@@ -33,10 +32,10 @@ from farthing.wallet import (
 from farthing.wallet.flow import BUSY_TRIES, Answer, pay
 from farthing.wallet.offers import read_demand, read_receipt
 from tests.escrow_world import PAYER, STRANGER
-from tests.paywall.paywall_kit import DOMAIN, TERMS, TOKEN
+from tests.paywall.paywall_kit import DOMAIN, TERMS
 from tests.wallet.wallet_kit import (
-    COLLECTOR,
     HOST,
+    PLACE,
     SESSION,
     URL,
     FixedChain,
@@ -48,7 +47,6 @@ from tests.wallet.wallet_kit import (
     new_store,
 )
 
-PLACE = Place(DOMAIN, TokenDomain("USD Coin", "2", DOMAIN.chain_id, TOKEN), COLLECTOR)
 PRICE = 100
 MISMATCH = ErrorCode.CUMULATIVE_AMOUNT_MISMATCH
 

@@ -73,19 +73,22 @@ def test_wallet__from_create_to_an_article_and_the_money_back(
 def test_history__as_table_csv_and_json(run: Any, site: str) -> None:
     run("get", site + "/cheap")
     run("get", site + "/cheap?2")
-    assert site + "/cheap?2" in run("history").out
+    shown = run("history").lines[-1].split()
+    assert shown[-3:] == [site + "/cheap?2", "0.0001", "0.0001"]
     rows = list(csv.DictReader(io.StringIO(run("history", "--csv").out)))
-    assert [row["charged"] for row in rows] == [str(CHEAP)] * 2
+    assert [(row["price"], row["charged"]) for row in rows] == [("0.0001", "0.0001")] * 2
     told = [json.loads(line) for line in run("history", "--json", "--limit", "1").lines]
-    assert [each["url"] for each in told] == [site + "/cheap"]
-    assert len(run("watch", "--once").lines) == 2
+    assert [(each["url"], each["charged"]) for each in told] == [(site + "/cheap", str(CHEAP))]
+    watched = run("watch", "--once").lines
+    assert [line.split()[-2:] for line in watched] == [["0.0001", "0.0001"]] * 2
 
 
 def test_exit_codes__of_a_rule_a_server_and_no_answer(run: Any, site: str) -> None:
     assert run("budget", "--per-request", "0.0001").code == 0
     refused = run("get", site + "/dear")
     assert refused.code == 3
-    assert "1000" in refused.err and "farthing wallet budget --per-request" in refused.err
+    assert "asks for 0.001 TUSD, a request may cost 0.0001 TUSD" in refused.err
+    assert "farthing wallet budget --per-request" in refused.err
     assert run("fund", site + "/free", "0.01").code == 4
     assert run("get", "http://127.0.0.1:1/").code == 5
 
@@ -99,6 +102,8 @@ def test_budget__shows_what_is_used_and_changes_what_is_given(run: Any, site: st
     assert changed.code == 0
     for text in ("news.example R/2024-01-01T00:00Z/P1D", "bad.example", "Lanes          2"):
         assert text in changed.out
+    berlin = run("budget", "--budget", "1 P1D[Europe/Berlin]").out
+    assert "R/2024-01-01T00:00[Europe/Berlin]/P1D" in berlin
     # What was not given stays; none takes away.
     assert "0.01" in run("budget", "--approve-above", "none", "--deny", "none").out
     assert "Approve above  none" in run("budget").out
@@ -114,7 +119,8 @@ def test_budget__after_a_clock_that_was_ahead__can_be_told(
     assert "2096-" not in run("budget", "--reset-clock").out
 
 
-@pytest.mark.parametrize("budget", ["5", "5 month", "P1M 5", "five P1M", "5 P1M a b", "5 P1M A.b"])
+@pytest.mark.parametrize("budget", ["5", "5 month", "P1M 5", "five P1M", "5 P1M a b", "5 P1M A.b",
+                                    "5 P1D[Mars]", "5 [Europe/Berlin]"])  # fmt: skip
 def test_budget__that_is_none__refused(run: Any, budget: str) -> None:
     before = run("budget").out
     assert run("budget", "--budget", budget).code != 0

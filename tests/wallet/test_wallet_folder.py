@@ -157,9 +157,9 @@ def test_csv__one_line_a_payment_and_no_formula(tmp_path: Path, make: Any, site:
     store.close()
     file = io.StringIO()
     evil = replace(payment, id=2, charged=None, receipt=None, host="=cmd()")
-    write_csv([payment, evil], file)
+    write_csv([payment, evil], 6, file)
     first, second = csv.DictReader(io.StringIO(file.getvalue()))
     assert tuple(first) == COLUMNS
-    assert (first["url"], first["charged"]) == (site + "/cheap", str(CHEAP))
+    assert (first["url"], first["charged"]) == (site + "/cheap", "0.0001")
     assert first["receipt"] == payment.receipt and first["time"].endswith("+00:00")
     assert (second["host"], second["charged"]) == ("'=cmd()", "")

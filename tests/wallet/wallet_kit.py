@@ -9,7 +9,7 @@ from typing import Any
 
 from farthing.chain.connection import NodeUnreachable
 from farthing.chain.settlement import Snapshot
-from farthing.protocol import Domain
+from farthing.protocol import Domain, TokenDomain
 from farthing.protocol.payments import REQUIRED_HEADER, write_header
 from farthing.wallet import Budget, Home, Lane, Period, Place, Rules, Store, Wallet, session_of
 from farthing.wallet.flow import Answer, Flow, Send, Wait
@@ -26,6 +26,7 @@ HOST = "news.example"
 URL = f"http://{HOST}/cheap"
 COLLECTOR = "0x4020806089470a89826cB9fB1f4059150b550004"
 SESSION = session_of(PAYER, DOMAIN)
+PLACE = Place(DOMAIN, TokenDomain("USD Coin", "2", DOMAIN.chain_id, TOKEN), COLLECTOR)
 HOME = Home(PAYER.address, SESSION.address, "http://127.0.0.1:1", DOMAIN, TOKEN, COLLECTOR)
 
 

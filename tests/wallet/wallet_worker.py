@@ -19,11 +19,9 @@ from typing import Any
 
 import httpx
 
-from farthing.protocol import TokenDomain
-from farthing.wallet import Place, RefusedByRules, Store, Wallet
+from farthing.wallet import RefusedByRules, Store, Wallet
 from farthing.wallet.httpx_client import PayingTransport
-from tests.paywall.paywall_kit import DOMAIN, TOKEN
-from tests.wallet.wallet_kit import COLLECTOR, SESSION, Clock, FixedChain
+from tests.wallet.wallet_kit import PLACE, SESSION, Clock, FixedChain
 
 POINTS = (
     "asked",
@@ -100,9 +98,8 @@ def work(path: Path, job: dict[str, Any]) -> int:
     store = Store(path, Clock())
     kill = KillPoint(job.get("point"), job.get("passes", 1))
     kill.install(store)
-    place = Place(DOMAIN, TokenDomain("USD Coin", "2", DOMAIN.chain_id, TOKEN), COLLECTOR)
     chain: Any = FixedChain()
-    wallet = Wallet(store, SESSION, chain, place)
+    wallet = Wallet(store, SESSION, chain, PLACE)
     with httpx.Client(transport=PayingTransport(wallet, Line(kill))) as client:
         for each in job["paths"]:
             try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import vyper
 from eth_account.signers.local import LocalAccount
 from fastapi import FastAPI, Request, Response
 from x402.facilitator import x402Facilitator
@@ -23,48 +22,14 @@ from x402.server import x402ResourceServer
 
 from farthing.chain.devnet import Devnet
 from farthing.chain.token import Token
-from tests.conftest import rpc
 
 PRICE = 100
-# The package's facilitator reads the chain through Multicall3, which every public chain has there.
-MULTICALL3 = "0xcA11bde05977b3631167028862bE2a173976CA11"
-MULTICALL3_SOURCE = """
-# pragma version 0.4.3
-
-struct Call:
-    target: address
-    data: Bytes[4096]
-
-struct Result:
-    success: bool
-    data: Bytes[1024]
-
-@external
-def tryAggregate(require_success: bool, calls: DynArray[Call, 8]) -> DynArray[Result, 8]:
-    results: DynArray[Result, 8] = []
-    for each: Call in calls:
-        success: bool = False
-        data: Bytes[1024] = b""
-        success, data = raw_call(
-            each.target, each.data, max_outsize=1024, revert_on_failure=False
-        )
-        assert success or not require_success
-        results.append(Result(success=success, data=data))
-    return results
-"""
-
-
-def place_multicall3(net: Devnet) -> None:
-    """Puts the one function of Multicall3 that is called where it is looked for."""
-    code = vyper.compile_code(MULTICALL3_SOURCE, output_formats=["bytecode_runtime"])
-    rpc(net.w3, "anvil_setCode", MULTICALL3, code["bytecode_runtime"])
 
 
 class Site:
     """Its app, and the package's own books."""
 
     def __init__(self, net: Devnet) -> None:
-        place_multicall3(net)
         publisher: LocalAccount = net.publisher
         network = f"eip155:{net.deployment.chain_id}"
         token = Token(net.w3, net.token)

@@ -16,7 +16,9 @@ from farthing.paywall import (
     Limits,
     Own,
     PayerLimits,
+    PayerRule,
     Price,
+    Quote,
     RateLimit,
     payers,
     payment_of,
@@ -227,6 +229,21 @@ def test_payer__of_a_handler__is_told_with_who_signs(ledger: Ledger) -> None:
     shop.open_channel(payer)
     pay(shop, "/quota", payer)
     assert seen == [(OTHER.account.address, PAYER.account.address, "free, 1 of 3")]
+    closed(shop)
+
+
+def test_rule__that_fails__serves_nothing_and_holds_nobody(ledger: Ledger) -> None:
+    class Broken(PayerRule):
+        def apply(self, quote: Quote) -> None:
+            raise ZeroDivisionError
+
+    shop = Shop(ledger, prices={**PRICES, "/broken": Price("0.0001", Broken())})
+    shop.open_channel(PAYER)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            pay(shop, "/broken")
+    assert shop.served == 0
+    assert pay(shop, "/own").status == 200
     closed(shop)
 
 

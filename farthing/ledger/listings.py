@@ -85,6 +85,8 @@ def entitlements_query(mark: Mark, values: Mapping[str, Any]) -> str:
         values,
         payer=f"payer = {mark('payer')}",
         after_payer=(
+            # The first alone finds the place in an index.
+            f"payer >= {mark('after_payer')} AND "
             f"(payer, signer, kind, item) > ({mark('after_payer')}, {mark('after_signer')}, "
             f"{mark('after_kind')}, {mark('after_item')})"
         ),

@@ -192,11 +192,19 @@ def test_tiers__the_query_chooses(shop: Shop) -> None:
     assert (shop.charged(PAYER), reasons(shop)) == (100, ["tier bronze"])
 
 
-@pytest.mark.parametrize("query", [b"", b"tier=lead", b"tier=gold&tier=bronze", b"tier="])
-def test_tiers__none_of_them__is_said(shop: Shop, query: bytes) -> None:
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        (b"", "give 'tier' in the query, one of bronze, gold"),
+        (b"tier=lead", "give 'tier' in the query, one of bronze, gold"),
+        (b"tier=", "give 'tier' in the query, one of bronze, gold"),
+        (b"tier=gold&tier=bronze", "the query has 'tier' twice: give it once"),
+        (b"a&" * 100 + b"tier=gold", "the query has more than 100 fields: give fewer"),
+    ],
+)
+def test_tiers__none_of_them__is_said(shop: Shop, query: bytes, said: str) -> None:
     got = run(shop.get("/chat", query=query))
-    assert (got.status, got.error) == (400, "request_invalid")
-    assert "tier" in got.json["reason"]
+    assert (got.status, got.error, got.json["reason"]) == (400, "request_invalid", said)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from urllib.parse import parse_qsl
 
 from farthing.protocol import FarthingError
 
+# Fields of a query that are looked at for a price; it is read before anything is paid.
+MAX_FIELDS = 100
+
 
 class RequestInvalid(FarthingError):
     """A request that has no price as it is; a price's function may raise it too.
@@ -38,9 +41,16 @@ class Request:
         """The value of ``name`` in the query string; None when it is not there.
 
         Raises:
-            RequestInvalid: It is there twice. Apps do not agree on which of them counts.
+            RequestInvalid: It is there twice. Apps do not agree on which of them counts. Or there
+                is more in it than anybody needs.
         """
-        fields = parse_qsl(self.query.decode("latin-1"), keep_blank_values=True)
+        text = self.query.decode("latin-1")
+        try:
+            fields = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        except ValueError:
+            raise RequestInvalid(
+                f"the query has more than {MAX_FIELDS} fields: give fewer"
+            ) from None
         values = [value for key, value in fields if key == name]
         if len(values) > 1:
             raise RequestInvalid(f"the query has {name!r} twice: give it once")

@@ -83,7 +83,8 @@ class Answer(Struct, frozen=True):
     """An HTTP answer as it was given, kept for a client that lost it.
 
     Attributes:
-        target: What was asked for: 32 bytes that name method, path and query.
+        target: What was asked for: 32 bytes that name method, path and query, and then what the
+            client calls its payment, if it does.
         status: HTTP status.
         headers: Names and values in their order.
         body: The whole body.

@@ -59,6 +59,8 @@ from farthing.protocol.receipts import Charge
 
 log = logging.getLogger("farthing.paywall")
 
+# Bytes that name what is asked for.
+TARGET = 32
 # Payments checked in one turn of the loop, about 60 microseconds each.
 CHECK_BATCH = 32
 # After how long a part that does not answer is taken to be down.
@@ -220,7 +222,7 @@ class Paywall:
                 answer = await self._refund(payment, reservation, price, arrival)
                 self.books.reservations.give(reservation)
                 return answer
-            target, deposited = _target(arrival), ""
+            target, deposited = _target(arrival, payment), ""
             repeated = await self._repeated(payment, price, target, reservation.state)
             if repeated is not None:
                 self.books.reservations.give(reservation)
@@ -318,11 +320,14 @@ class Paywall:
         """The stored answer, for the channel's latest voucher sent once more for the same thing."""
         if (payment.ceiling, payment.signature) != (state.ceiling, state.signature):
             return None
-        if payment.ceiling == state.charged + price:
-            # It charged less than it allowed, and allows this one too.
+        # It was not charged, so it allows another one too: only its name tells it from that.
+        is_named = payment.ceiling == state.charged + price
+        if is_named and not payment.identifier:
             return None
         answer = await self.books.read(self.ledger.answer, payment.channel_id)
-        if answer is None or answer.target != target or answer.expires_at < time.time():
+        if answer is None or answer.expires_at < time.time():
+            return None
+        if answer.target[:TARGET] != target[:TARGET] or (is_named and answer.target != target):
             return None
         self.counts["repeated"] += 1
         return Reply(answer.status, answer.headers, answer.body)
@@ -552,7 +557,9 @@ def _refuse_payer(refused: RuleRefused) -> Reply:
     return json_reply(status, {"error": refused.code, "reason": refused.reason}, headers)
 
 
-def _target(arrival: Arrival) -> bytes:
-    """Names what is asked for, so that an answer is only ever repeated for the same."""
+def _target(arrival: Arrival, payment: Payment) -> bytes:
+    """Names what is asked for, so that an answer is only ever repeated for the same; and then how
+    the client calls its payment, if it does."""
     text = f"{arrival.method}\0{arrival.path}\0".encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text + arrival.query, digest_size=32).digest()
+    target = hashlib.blake2b(text + arrival.query, digest_size=TARGET).digest()
+    return target + payment.identifier.encode()

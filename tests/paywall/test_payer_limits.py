@@ -215,6 +215,43 @@ def test_voucher__sent_again__changes_nothing(ledger: Ledger) -> None:
     closed(shop)
 
 
+def test_voucher__that_cost_nothing_and_has_a_name__sent_again_changes_nothing(
+    ledger: Ledger,
+) -> None:
+    shop = limited(ledger)
+    first = run(shop.get("/quota", PAYER.header(CHEAP, name="payment-number-1")))
+    assert run(shop.get("/quota", PAYER.header(CHEAP, name="payment-number-1"))) == first
+    assert (shop.served, len(shop.charges(PAYER))) == (1, 1)
+    # For something else it is no repetition, and under another name it is the next one.
+    assert (
+        run(shop.get("/quota", PAYER.header(CHEAP, name="payment-number-1"), query=b"a")) != first
+    )
+    assert run(shop.get("/quota", PAYER.header(CHEAP, name="payment-number-2"))) != first
+    assert [each.reason for each in shop.charges(PAYER)] == [
+        f"free, {number} of 3" for number in (1, 2, 3)
+    ]
+    closed(shop)
+
+
+@pytest.mark.parametrize("name", ["too short", "x" * 129, "with blanks and more", 7, None, {}])
+def test_voucher__with_a_name_that_is_none__is_as_if_it_had_none(ledger: Ledger, name: Any) -> None:
+    shop = limited(ledger)
+    header = PAYER.header(CHEAP, name=name) if name else PAYER.header(CHEAP)
+    for _ in range(2):
+        assert run(shop.get("/quota", header)).status == 200
+    assert shop.served == 2
+    closed(shop)
+
+
+def test_voucher__that_was_charged__is_known_whatever_its_name(ledger: Ledger) -> None:
+    shop = limited(ledger)
+    first = run(shop.get("/cheap", PAYER.header(CHEAP, name="payment-number-1")))
+    assert run(shop.get("/cheap", PAYER.header(CHEAP, name="payment-number-2"))) == first
+    assert run(shop.get("/cheap", PAYER.header(CHEAP))) == first
+    assert shop.served == 1
+    closed(shop)
+
+
 def test_payer__of_a_handler__is_told_with_who_signs(ledger: Ledger) -> None:
     shop = limited(ledger)
     seen: list[tuple[str, str, str]] = []

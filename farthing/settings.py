@@ -76,7 +76,7 @@ class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         keystore: The key that sends deposits and refunds, and pays for their gas. Without it the
             key is in the variable ``FARTHING_KEY``.
-        authorizer_keystore: The key that signs claims and refunds. Without it the same.
+        authorizer_keystore: The key that signs claims, refunds and receipts. Without it the same.
     """
 
     keystore: str | None = None
@@ -93,6 +93,7 @@ class TermsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         exposure_cap: How much a channel may owe that is not claimed on chain; without it, as much
             as it holds.
         transfer_methods: How a deposit may be authorised, in the order it is offered.
+        receipts: Whether clients that ask get a signed statement of each charge.
     """
 
     receiver: str
@@ -100,6 +101,7 @@ class TermsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     withdraw_delay: int = 86_400
     exposure_cap: str | None = None
     transfer_methods: tuple[str, ...] = (ERC3009,)
+    receipts: bool = True
 
 
 class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ import click
 
 from farthing.commands.keeping import backup_command, check_command, restore_command
 from farthing.commands.looking import channels_command, charges_command, transactions_command
+from farthing.commands.receipts import receipt_command, verify_receipt_command
 from farthing.commands.redeeming import redeem_command, refund_command
 from farthing.commands.replay import replay_command
 from farthing.commands.serving import devnet_command, init_command, serve_command
@@ -41,8 +42,10 @@ for command in (
     devnet_command,
     replay_command,
     wallet_command,
+    verify_receipt_command,
 ):
     cli.add_command(command)
+wallet_command.add_command(receipt_command)
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ from farthing.wallet import Approval, Budget, Payment, Period, Rules, Store, Wal
 from farthing.wallet.export import write_csv
 from farthing.wallet.folder import MAIN, MEMORY, create_wallet, main_key, open_wallet
 from farthing.wallet.onchain import finish_withdrawal, recover, withdraw
+from farthing.wallet.receipts import evidence_of
 from farthing.wallet.watch import Alert, Watch
 
 # A bare duration repeats from here: a Monday, the first of a month and of a year.
@@ -232,7 +233,7 @@ def history_command(folder: Path, limit: int | None, as_csv: bool, as_json: bool
         if as_csv:
             write_csv(payments, decimals, sys.stdout)
         elif as_json:
-            print_json_lines(map(_payment_json, payments))
+            print_json_lines(_payment_json(store, each) for each in payments)
         else:
             names = ("id", "time", "method", "url", "price", "charged")
             print_table(names, (_payment_row(each, decimals) for each in payments))
@@ -406,7 +407,8 @@ def _payment_row(each: Payment, decimals: int) -> tuple[object, ...]:
     return each.id, when(each.time), each.method, each.url, price, charged
 
 
-def _payment_json(each: Payment) -> dict[str, object]:
+def _payment_json(store: Store, each: Payment) -> dict[str, object]:
+    found = evidence_of(store, each)
     return {
         "id": each.id,
         "time": when(each.time),
@@ -418,4 +420,6 @@ def _payment_json(each: Payment) -> dict[str, object]:
         "ceiling": str(each.ceiling),
         "charged": None if each.charged is None else str(each.charged),
         "receipt": each.receipt,
+        "proof": found.proof,
+        "problem": found.problem,
     }

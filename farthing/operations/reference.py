@@ -104,6 +104,8 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory
     if default in (None, ()):
         return ""
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     if isinstance(default, str):
         return f'`"{default}"`'
     if isinstance(default, tuple):

@@ -32,6 +32,7 @@ class Admission:
     __slots__ = (
         "_deposited",
         "_payment",
+        "_request",
         "_reservation",
         "_rule",
         "_started",
@@ -50,6 +51,8 @@ class Admission:
         deposited: str,
         started: float,
     ) -> None:
+        # Method and URL, where a receipt is to be signed.
+        self._request: tuple[str, str] | None = None
         self._started = started
         self._payment = payment
         self._rule = rule

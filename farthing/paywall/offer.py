@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from farthing.ledger import ChannelState
 from farthing.paywall.page import page
+from farthing.paywall.receipts import Receipts
 from farthing.paywall.replies import Reply, json_reply
 from farthing.protocol.payments import REQUIRED_HEADER, VERSION, Terms, write_header
+from farthing.protocol.receipts import extension
 
 MESSAGE = "Payment required"
 
@@ -19,12 +21,20 @@ class Offers:
     Args:
         terms: What is the same for every price.
         symbol: The token's symbol, and ``decimals`` its decimals, for people.
+        receipts: Signs what is charged, for clients that ask; None gives no receipts.
     """
 
-    def __init__(self, terms: Terms, symbol: str, decimals: int) -> None:
+    def __init__(
+        self, terms: Terms, symbol: str, decimals: int, receipts: Receipts | None = None
+    ) -> None:
         self.terms = terms
         self.symbol = symbol
         self.decimals = decimals
+        self.receipts = receipts
+        # x402's Python client fails at a Permit2 deposit to whoever announces anything, unless it
+        # has packages that it does not install. Who asks unasked has its receipt there too.
+        is_announced = receipts is not None and terms.transfer_methods[0] != "permit2"
+        self._announced = extension({}) if is_announced else None
 
     def payment_required(
         self,
@@ -42,12 +52,14 @@ class Offers:
         voucher that proves it. ``error`` is a code for programs, ``reason`` a sentence.
         """
         extra = {} if state is None else corrective(*state)
-        required = {
+        required: dict[str, Any] = {
             "x402Version": VERSION,
             "error": error,
             "resource": {"url": url},
             "accepts": self.terms.requirements(price, **extra),
         }
+        if self._announced is not None:
+            required["extensions"] = self._announced
         headers = [
             (REQUIRED_HEADER.lower().encode(), write_header(required)),
             (b"cache-control", b"no-store"),
@@ -56,7 +68,7 @@ class Offers:
         if as_page:
             body = page(self.amount(price), self.terms, url, None if error == MESSAGE else reason)
             return Reply(402, [*headers, (b"content-type", b"text/html; charset=utf-8")], body)
-        shown: dict[str, Any] = required if reason is None else {**required, "reason": reason}
+        shown = required if reason is None else {**required, "reason": reason}
         return json_reply(402, shown, headers)
 
     def amount(self, units: int) -> str:
@@ -99,22 +111,22 @@ def payment_response(
     charged: int | None,
     transaction: str = "",
     amount: str = "",
+    extensions: Mapping[str, Any] | None = None,
 ) -> bytes:
     """The ``PAYMENT-RESPONSE`` header: what was charged, or moved on chain, and where that leaves
-    the channel."""
+    the channel; ``extensions`` hold its receipt."""
     extra: dict[str, Any] = {"channelState": channel_state(channel_id, state)}
     if charged is not None:
         extra["chargedAmount"] = str(charged)
-    return write_header(
-        {
-            "success": True,
-            "transaction": transaction,
-            "network": network,
-            "payer": payer,
-            "amount": amount,
-            "extra": extra,
-        }
-    )
+    told = {
+        "success": True,
+        "transaction": transaction,
+        "network": network,
+        "payer": payer,
+        "amount": amount,
+        "extra": extra,
+    }
+    return write_header(told if extensions is None else {**told, "extensions": extensions})
 
 
 def wants_page(accept: Sequence[bytes]) -> bool:

@@ -17,6 +17,7 @@ from farthing.paywall.offer import Offers
 from farthing.paywall.onchain import Collectors, OnChain
 from farthing.paywall.paywall import Paywall
 from farthing.paywall.prices import PriceFunction, Prices
+from farthing.paywall.receipts import Receipts
 from farthing.protocol import values
 from farthing.protocol.payments import Terms
 from farthing.settings import ERC3009, PERMIT2, Settings
@@ -103,7 +104,12 @@ def open_paywall(
         opened.pop_all()
     return Paywall(
         read_prices,
-        Offers(terms, token.symbol, token.decimals),
+        Offers(
+            terms,
+            token.symbol,
+            token.decimals,
+            Receipts(keys.authorizer, terms.network) if wanted.receipts else None,
+        ),
         settlement.domain,
         ledger,
         chain,

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -52,6 +52,7 @@ from farthing.protocol.payments import (
     PaymentRefused,
     read_payment,
 )
+from farthing.protocol.receipts import Charge
 
 log = logging.getLogger("farthing.paywall")
 
@@ -218,10 +219,13 @@ class Paywall:
                 return self._correct(price, expected, arrival, payment.channel_id, state)
             await self.channels.keep_fresh(payment, reservation)
             await self.channels.check_room(payment, reservation, price)
+            admission = Admission(payment, rule, price, target, reservation, deposited, started)
+            if payment.wants_receipt and self.offers.receipts is not None:
+                admission._request = arrival.method, arrival.url()
         except BaseException:
             self.books.reservations.give(reservation)
             raise
-        return Admission(payment, rule, price, target, reservation, deposited, started)
+        return admission
 
     async def _take(self, payment: Payment) -> Reservation:
         """Reserves a channel that another request holds, or that is not known."""
@@ -317,14 +321,16 @@ class Paywall:
             ceiling=payment.ceiling,
             signature=payment.signature,
         )
-        told = self._told(payment, charged, admission)
+        request_id = self.books.next_id()
+        receipt = self._receipt(admission, charged.charged, request_id, now)
+        told = self._told(payment, charged, admission, receipt)
         sent = [each for each in headers if not each[0].lower().endswith(_REPLACED)]
         sent += told, _PRIVATE
         answer = None
         if body is not None and len(body) <= self.limits.answer_bytes:
             expires = now + self.limits.answer_seconds
             answer = Answer(admission._target, status, sent, body, expires)
-        request_id, asked = self.books.next_id(), time.perf_counter()
+        asked = time.perf_counter()
         made = self.books.commits.submit(
             NewCharge(
                 channel_id=payment.channel_id,
@@ -384,8 +390,26 @@ class Paywall:
         admission.amount = 0
         return [self._told(admission._payment, admission._reservation.state, admission)]
 
+    def _receipt(
+        self, admission: Admission, total: int, request_id: str, now: int
+    ) -> Mapping[str, Any] | None:
+        """The signed statement of a charge, for a client that asked. It leaves with the answer, and
+        so only when the charge was made."""
+        if admission._request is None:
+            return None
+        assert self.offers.receipts is not None
+        payment, request = admission._payment, admission._request
+        return self.offers.receipts.statement(
+            payment.config.payer,
+            Charge(payment.channel_id, admission.amount, total, *request, request_id, now),
+        )
+
     def _told(
-        self, payment: Payment, state: ChannelState, admission: Admission
+        self,
+        payment: Payment,
+        state: ChannelState,
+        admission: Admission,
+        receipt: Mapping[str, Any] | None = None,
     ) -> tuple[bytes, bytes]:
         wish = payment.deposit
         header = payment_response(
@@ -396,6 +420,7 @@ class Paywall:
             charged=admission.amount,
             transaction=admission._deposited,
             amount=str(wish.amount) if wish and admission._deposited else "",
+            extensions=receipt,
         )
         return _RESPONSE, header
 

@@ -21,6 +21,7 @@ PERMIT2 = "0x000000000022D473030F116dDEE9F6B43aC78BA3"
 _VERSIONED = StructType(
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 )
+_PLACELESS = StructType("EIP712Domain(string name,string version,uint256 chainId)")
 _UNVERSIONED = StructType("EIP712Domain(string name,uint256 chainId,address verifyingContract)")
 
 
@@ -81,6 +82,21 @@ class Permit2Domain:
         _check_place(self)
         words = (_hash("Permit2"), self.chain_id, self.contract)
         object.__setattr__(self, "separator", _UNVERSIONED.hash(*words))
+
+
+@dataclass(frozen=True)
+class StatementDomain:
+    """A kind of statement that is for people and programs, not for a contract.
+
+    Its chain id is 1 whatever chain it speaks of, as x402 has it for its receipts; what it speaks
+    of is in the statement itself.
+    """
+
+    name: str
+    separator: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "separator", _PLACELESS.hash(_hash(self.name), _hash("1"), 1))
 
 
 def _check_place(domain: Domain | TokenDomain | Permit2Domain) -> None:

@@ -17,6 +17,7 @@ import pybase64
 from farthing.protocol import values
 from farthing.protocol.channel import ChannelConfig
 from farthing.protocol.errors import FarthingError, InvalidField
+from farthing.protocol.receipts import EXTENSION
 
 SCHEME = "batch-settlement"
 VERSION = 2
@@ -212,10 +213,16 @@ class _RefundPayload(_Paying, frozen=True, tag_field="type", tag="refund"):
     amount: str | None = None
 
 
+class _Extensions(msgspec.Struct, frozen=True, rename={"receipts": EXTENSION}):
+    # Whatever stands there asks for a receipt; published clients send back what was announced.
+    receipts: Any = None
+
+
 class _PaymentPayload(msgspec.Struct, frozen=True):
     x402Version: int  # noqa: N815
     accepted: _Accepted
     payload: _VoucherPayload | _DepositPayload | _RefundPayload
+    extensions: _Extensions | None = None
 
 
 _decoder = msgspec.json.Decoder(_PaymentPayload)
@@ -260,6 +267,7 @@ class Payment(msgspec.Struct, frozen=True):
         deposit: For a deposit payload, what is to be deposited first.
         is_refund: Whether it asks for its money back instead of a resource.
         refund_amount: How much; None is all of it.
+        wants_receipt: Whether it asks for a signed statement of the charge.
     """
 
     network: str
@@ -273,6 +281,7 @@ class Payment(msgspec.Struct, frozen=True):
     deposit: DepositWish | None = None
     is_refund: bool = False
     refund_amount: int | None = None
+    wants_receipt: bool = False
 
 
 def read_payment(header: bytes) -> Payment:
@@ -306,7 +315,7 @@ def read_payment(header: bytes) -> Payment:
     payload = sent.payload
     code = _CODES[type(payload)]
     try:
-        return _payment(sent.accepted, payload)
+        return _payment(sent, payload)
     except InvalidField as error:
         raise PaymentRefused(code, str(error)) from None
 
@@ -319,9 +328,9 @@ _CODES: dict[type, ErrorCode] = {
 
 
 def _payment(
-    accepted: _Accepted, payload: _VoucherPayload | _DepositPayload | _RefundPayload
+    sent: _PaymentPayload, payload: _VoucherPayload | _DepositPayload | _RefundPayload
 ) -> Payment:
-    voucher = payload.voucher
+    accepted, voucher = sent.accepted, payload.voucher
     deposit = refund = None
     if isinstance(payload, _DepositPayload):
         deposit = _deposit_wish(payload)
@@ -341,6 +350,7 @@ def _payment(
         deposit=deposit,
         is_refund=isinstance(payload, _RefundPayload),
         refund_amount=refund,
+        wants_receipt=sent.extensions is not None and sent.extensions.receipts is not None,
     )
 
 

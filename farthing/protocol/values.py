@@ -68,6 +68,14 @@ def bytes32_from_hex(field: str, value: object) -> bytes:
     return bytes.fromhex(value[2:])
 
 
+def text(field: str, value: object) -> str:
+    """A text that can be written as UTF-8, so that it can be signed."""
+    # `encode` alone knows of lone surrogates.
+    if not isinstance(value, str) or value.encode("utf-8", "replace").decode() != value:
+        raise InvalidField(field, value, "must be a text of Unicode characters")
+    return value
+
+
 def signature_bytes(field: str, value: object, longest: int = MAX_SIGNATURE) -> bytes:
     """A signature the contract would look at: bytes, at most ``longest`` of them."""
     if not isinstance(value, bytes) or len(value) > longest:
@@ -91,6 +99,11 @@ def signature_from_hex(field: str, value: object, longest: int = MAX_SIGNATURE) 
 def uint40(field: str, value: object) -> int:
     """An integer of at most 40 bits."""
     return _uint(field, value, 40)
+
+
+def uint64(field: str, value: object) -> int:
+    """An integer of at most 64 bits: a time in seconds."""
+    return _uint(field, value, 64)
 
 
 def uint128(field: str, value: object) -> int:

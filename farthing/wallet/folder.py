@@ -99,12 +99,14 @@ def open_wallet(
     *,
     with_main: bool = True,
     approve: Callable[[Approval], bool] | None = None,
+    receipts: bool = True,
 ) -> Wallet:
     """Opens the wallet in a folder; whoever opens it closes it.
 
     Args:
         with_main: Whether it may deposit by itself; then ``main.json`` must be there.
         approve: Asks the owner about payments above the threshold.
+        receipts: Whether it asks publishers for signed statements of what they charge.
 
     Raises:
         WalletUnusable: There is none, or its parts do not belong together.
@@ -120,7 +122,9 @@ def open_wallet(
         settlement = Settlement(w3, home.domain.contract)
         token = Token(w3, home.token).domain
         place = Place(home.domain, token, home.collector, home.permit2_collector)
-        return Wallet(store, session, settlement, place, main=main, approve=approve)
+        return Wallet(
+            store, session, settlement, place, main=main, approve=approve, receipts=receipts
+        )
     except BaseException:
         store.close()
         raise

@@ -15,6 +15,7 @@ import pybase64
 
 from farthing.protocol import Domain, InvalidField, TokenDomain, values
 from farthing.protocol.payments import MAX_HEADER, SCHEME, VERSION
+from farthing.protocol.receipts import EXTENSION
 from farthing.wallet.errors import OfferRefused
 
 # What is added to an offer to correct a client; no part of what it accepts.
@@ -64,6 +65,7 @@ class Offer:
         min_deposit: The least a deposit may be.
         method: How a deposit is authorised.
         accepted: The offer as it was made, to be sent back.
+        asks_for_receipts: Whether a receipt is to be asked for.
     """
 
     price: int
@@ -73,6 +75,7 @@ class Offer:
     min_deposit: int
     method: str
     accepted: Mapping[str, Any]
+    asks_for_receipts: bool = True
 
     def is_like(self, other: Offer) -> bool:
         """Whether both are paid from the same channels."""
@@ -134,7 +137,7 @@ def read_demand(header: str, place: Place) -> Demand:
     found, reasons = [], []
     for accepted in required.accepts:
         try:
-            offer = _offer(accepted, place)
+            offer = _offer(accepted, place, _may_ask(required.extensions))
             found.append(Demand(required.error[:_SHOWN], offer, _claim(accepted)))
         except (OfferRefused, InvalidField) as error:
             reasons.append(
@@ -178,7 +181,14 @@ def _decode(header: str, form: Any) -> Any:
         raise ValueError("it is nested too deep") from None
 
 
-def _offer(accepted: Mapping[str, Any], place: Place) -> Offer:
+def _may_ask(extensions: Any) -> bool:
+    """Whether a server may be asked for a receipt: any may, but for those that sign their offers
+    too. They give a receipt to everybody, and want all they have announced back."""
+    told = extensions.get(EXTENSION) if isinstance(extensions, dict) else None
+    return not (isinstance(told, dict) and told.get("info"))
+
+
+def _offer(accepted: Mapping[str, Any], place: Place, may_ask: bool) -> Offer:
     if accepted.get("scheme") != SCHEME:
         raise OfferRefused(f"it asks for another scheme than {SCHEME}")
     if accepted.get("network") != place.network:
@@ -207,6 +217,7 @@ def _offer(accepted: Mapping[str, Any], place: Place) -> Offer:
             **accepted,
             "extra": {name: value for name, value in extra.items() if name not in _TOLD},
         },
+        asks_for_receipts=may_ask,
     )
 
 
@@ -230,6 +241,7 @@ class _Required(msgspec.Struct):
     x402Version: int  # noqa: N815  # as x402 spells it
     accepts: list[dict[str, Any]]
     error: str = ""
+    extensions: Any = None
 
 
 class _State(msgspec.Struct):

@@ -27,6 +27,7 @@ from farthing.protocol import (
     sign,
 )
 from farthing.protocol.payments import VERSION, write_header
+from farthing.protocol.receipts import EXTENSION
 from farthing.wallet.consents import deposit_payload
 from farthing.wallet.errors import (
     ClaimNotProven,
@@ -118,6 +119,7 @@ class Wallet:
         place: Where it pays.
         main: The key whose money it is. Without it no deposits are made by themselves.
         approve: Asks the owner about a payment above the threshold; without it that is a no.
+        receipts: Whether it asks publishers for signed statements of what they charge.
 
     Raises:
         WalletUnusable: A key or the contract is not the one the wallet was made for.
@@ -132,6 +134,7 @@ class Wallet:
         *,
         main: Signer | None = None,
         approve: Callable[[Approval], bool] | None = None,
+        receipts: bool = True,
     ) -> None:
         path = str(store.path)
         home = store.home
@@ -156,6 +159,7 @@ class Wallet:
         self._session = session
         self._main = main
         self._approve = approve
+        self._receipts = receipts
 
     def close(self) -> None:
         """Closes its files. May be called again."""
@@ -295,6 +299,8 @@ class Wallet:
             deposit = deposit_payload(self._main, self.place, lane, lane.deposit)
             payload |= {"type": "deposit", "deposit": deposit}
         message = {"x402Version": VERSION, "accepted": offer.accepted, "payload": payload}
+        if self._receipts and offer.asks_for_receipts:
+            message["extensions"] = {EXTENSION: {"info": {}}}
         return write_header(message).decode()
 
     def _plan_deposit(

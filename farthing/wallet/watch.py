@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from farthing.wallet.errors import utc
+from farthing.wallet.receipts import evidence_of
 from farthing.wallet.records import Payment
 from farthing.wallet.store import Store
 
@@ -48,6 +49,9 @@ class Watch:
             is_new = payment.id > self._after
             if is_new or (payment.id in self._open and payment.charged is not None):
                 news.append(payment)
+                problem = evidence_of(self._store, payment).problem
+                if problem is not None:
+                    news.append(Alert(f"payment {payment.id}", f"its receipt is wrong: {problem}"))
             self._after = max(self._after, payment.id)
             (self._open.add if payment.charged is None else self._open.discard)(payment.id)
         fresh = [alert for alert in self._alerts() if alert not in self._told]

@@ -42,14 +42,17 @@ const commands = {
   async pay({ url, times }) {
     const statuses = {};
     let charged = 0;
+    let response = null;
     for (let i = 0; i < times; i++) {
       const answer = await paidFetch(url);
       await answer.arrayBuffer();
       statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
-      const receipt = answer.headers.get("PAYMENT-RESPONSE");
-      if (receipt) charged += Number(decodePaymentResponseHeader(receipt).extra.chargedAmount);
+      const told = answer.headers.get("PAYMENT-RESPONSE");
+      if (!told) continue;
+      charged += Number(decodePaymentResponseHeader(told).extra.chargedAmount);
+      response = told;
     }
-    return { statuses, charged };
+    return { statuses, charged, response };
   },
 };
 

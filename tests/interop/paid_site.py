@@ -23,6 +23,7 @@ from farthing.chain.token import Token
 from farthing.ledger import open_ledger
 from farthing.paywall import Limits, Offers, Paywall, PaywallMiddleware, Prices
 from farthing.paywall.onchain import Collectors, OnChain
+from farthing.paywall.receipts import Receipts
 from farthing.protocol.payments import Terms
 
 MIN_DEPOSIT = 10_000
@@ -82,7 +83,7 @@ def paywall() -> Paywall:
     ledger = os.environ["SITE_LEDGER"]
     return Paywall(
         Prices({f"GET {path}": "0.0001" for path in PAGES}, token.decimals),
-        Offers(terms, token.symbol, token.decimals),
+        Offers(terms, token.symbol, token.decimals, Receipts(publisher, terms.network)),
         settlement.domain,
         open_ledger(ledger),
         OnChain(settlement, publisher, publisher, collectors, MIN_DEPOSIT, open_ledger(ledger)),

@@ -5,7 +5,8 @@
 The payer's key is in PAYER_KEY. One JSON object a line comes in, one goes out; `fetch_client.mjs`
 speaks the same:
 
-    {"do": "pay", "url": "…", "times": 3}  ->  {"statuses": {"200": 3}, "charged": 300}
+    {"do": "pay", "url": "…", "times": 3}  ->  {"statuses": {"200": 3}, "charged": 300,
+                                                "response": "…"}, the last PAYMENT-RESPONSE
     {"do": "forget"}                       ->  {}
     {"do": "refund", "url": "…"}           ->  {"success": true, …}, the server's settle response;
                                                with "amount": "4000" for a part
@@ -58,12 +59,13 @@ class Reader:
 
     def pay(self, url: str, times: int) -> dict[str, Any]:
         statuses: Counter[str] = Counter()
-        charged = 0
-        for status, receipt in self._pay(url, times):
+        charged, last = 0, None
+        for status, response in self._pay(url, times):
             statuses[str(status)] += 1
-            if receipt is not None:
-                charged += int(decode_payment_response_header(receipt).extra["chargedAmount"])
-        return {"statuses": statuses, "charged": charged}
+            if response is not None:
+                charged += int(decode_payment_response_header(response).extra["chargedAmount"])
+                last = response
+        return {"statuses": statuses, "charged": charged, "response": last}
 
     def _pay_requests(self, url: str, times: int) -> list[tuple[int, str | None]]:
         with wrapRequestsWithPaymentFromConfig(requests.Session(), self._config()) as session:

@@ -29,6 +29,7 @@ from farthing.chain.token import Token
 from farthing.ledger import Ledger, open_ledger
 from farthing.paywall.channels import REFUND_ROUTE
 from farthing.protocol import PERMIT2, VoucherClaim
+from farthing.protocol.proofs import read_proof
 from farthing.redeemer import redeem
 
 ROOT = Path(__file__).parents[2]
@@ -294,3 +295,51 @@ def test_client__deposits_through_permit2(permit2_site: Site, client: str, numbe
     assert site.token.balance_of(account.address) == PAYER_FUNDS - 120 * PRICE
     assert site.token.balance_of(site.net.publisher.address) - earned_before == 120 * PRICE
     assert site.token.balance_of(site.settlement.address) == 0
+
+
+# ---------------------------------------------------------------- receipts
+
+
+def receipts(command: str, text: str, key: str = "") -> Any:
+    """What x402's own package for receipts says."""
+    done = subprocess.run(
+        ["node", str(HERE / "receipts.mjs"), command],
+        env={**os.environ, "SIGNER_KEY": key},
+        input=text,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("client", "number"), [(name, i) for i, name in enumerate(CLIENTS)])
+def test_client__unmodified__asks_for_a_receipt_and_gets_one(
+    site: Site, client: str, number: int
+) -> None:
+    account, publisher = site.net.payers[number], site.net.publisher.address
+    url = site.url + "/search"
+    with site.reader(client, account) as reader:
+        response = reader.do("pay", url=url, times=2)["response"]
+        made = site.ledger.charges(channel_id=site.channel_of(reader))[-1]
+    # Their package knows the receipt for what it is.
+    theirs = receipts("verify", response)
+    assert theirs["signer"] == publisher
+    assert theirs["payload"]["resourceUrl"] == url
+    assert theirs["payload"]["payer"] == account.address
+    # And ours says what it cost.
+    proof = read_proof(response.encode(), publisher)
+    assert proof.given.charge is not None
+    said = proof.given.charge.said
+    assert (said.amount, said.url, said.request_id) == (FOUND, url, made.request_id)
+    assert said.channel_id == made.channel_id
+
+
+def test_receipt__made_by_their_package__can_be_checked(site: Site) -> None:
+    publisher, payer = site.net.publisher, site.net.payers[0].address
+    wish = {"url": site.url + "/é?a=1", "payer": payer, "network": "eip155:8453"}
+    receipt = receipts("make", json.dumps(wish), "0x" + bytes(publisher.key).hex())
+    found = read_proof(json.dumps({"receipt": receipt}).encode(), publisher.address)
+    assert found.given.receipt is not None
+    said = found.given.receipt.said
+    assert (said.url, said.payer, said.network) == tuple(wish.values())

@@ -15,6 +15,7 @@ from eth_account.signers.local import LocalAccount
 from farthing.ledger import Charge, Ledger, Mirror, open_ledger
 from farthing.paywall import Limits, Offers, Paywall, PaywallMiddleware, Prices
 from farthing.paywall.onchain import Collectors, OnChain
+from farthing.paywall.receipts import Receipts
 from farthing.protocol import ChannelConfig, DepositAuthorization, Domain, Voucher, sign
 from farthing.protocol.payments import Terms
 from tests.escrow_world import AUTHORIZER, DELAY, PAYER, RECEIVER, World
@@ -281,11 +282,14 @@ class Shop:
         limits: Limits | None = None,
         terms: Terms = TERMS,
         domain: Domain = DOMAIN,
+        receipts: bool = True,
     ) -> None:
         self.ledger = ledger
         self.paywall = Paywall(
             Prices(PRICES if prices is None else prices, DECIMALS),
-            Offers(terms, "USDC", DECIMALS),
+            Offers(
+                terms, "USDC", DECIMALS, Receipts(AUTHORIZER, terms.network) if receipts else None
+            ),
             domain,
             ledger,
             chain,

@@ -114,6 +114,8 @@ class Reader:
         if deposit is not None:
             payload |= {"type": "deposit", "deposit": self._deposit(deposit)}
         message = {"x402Version": 2, "accepted": terms, "payload": payload}
+        # As published clients do.
+        message["extensions"] = json.loads(base64.b64decode(required)).get("extensions")
         return {"PAYMENT-SIGNATURE": base64.b64encode(json.dumps(message).encode()).decode()}
 
     def note(self, response: str) -> int:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from farthing.protocol.receipts import extension
 from tests.paywall.conftest import OpenShop
 from tests.paywall.paywall_kit import (
     CHEAP,
@@ -48,6 +49,7 @@ def test_ask__without_payment__the_header_and_the_body_say_the_same(shop: Shop) 
                 },
             }
         ],
+        "extensions": extension({}),
     }
     assert shop.served == 0
     assert shop.paywall.counts == {"unpaid": 1}

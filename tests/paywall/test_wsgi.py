@@ -17,6 +17,7 @@ from werkzeug.serving import make_server
 
 from farthing.ledger import LedgerUnavailable, Mirror
 from farthing.paywall import WsgiPaywall, open_paywall, payment_of
+from farthing.protocol.proofs import read_proof
 from tests.escrow_world import PAYER, RECEIVER, World
 from tests.paywall.site import PASSWORD, Reader, site_text, write_keystore
 
@@ -144,6 +145,22 @@ def test_wsgi__a_path_without_a_price(site: Site) -> None:
     answer = site.get("/about")
     assert (answer.status, answer.body) == ("200 OK", b"text of /about")
     assert site.app.closed == 1
+
+
+def test_wsgi__a_receipt__is_for_the_url_that_was_asked_for(site: Site) -> None:
+    where = {"QUERY_STRING": "a=%20", "HTTP_HOST": "news.example"}
+
+    def moved(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        # As middleware inside of the paywall may, and as a dispatcher does.
+        environ["HTTP_HOST"] = "backend"
+        return site.app.plain(environ, start_response)
+
+    site.app.handle = moved
+    answer = site.get("/articles/\xc3\xa9", site.payment("/articles/e"), **where)
+    found = read_proof(answer.headers["payment-response"].encode(), RECEIVER.address)
+    assert found.given.charge is not None
+    assert found.given.charge.said.url == "http://news.example/articles/%C3%A9?a=%20"
+    assert found.given.charge.said.amount == site.charged[-1]
 
 
 def test_wsgi__without_a_payment(site: Site) -> None:

@@ -85,6 +85,10 @@ test-crash: .venv/with-dev node_modules/.stamp ## Kill servers, queues and redee
 test-soak: .venv/with-dev node_modules/.stamp ## Half an hour of payments, withdrawals, faults and restarts
 	@.venv/bin/python -m tests.soak
 
+.PHONY: examples
+examples: .venv/with-dev node_modules/.stamp ## Run every example, one line each
+	@.venv/bin/python -m examples
+
 .PHONY: bad-batch
 bad-batch: .venv/with-tester ## One redemption with every kind of bad row, and its books
 	@.venv/bin/python -m examples.bad_batch

@@ -123,6 +123,24 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sync_seconds: Annotated[int, msgspec.Meta(ge=1, le=_MAX_SYNC_SECONDS)] = 300
 
 
+class PayerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[payers]``: what bounds each payer, on all routes together. Days and months are UTC's.
+
+    With a cap or a rate limit each payer's requests run one after the other.
+
+    Attributes:
+        deny: Addresses that nothing is sold to. They get their money back all the same.
+        day_cap: What one payer may be charged in a day, in units of the token.
+        month_cap: What it may be charged in a month.
+        requests_per_minute: How many requests of one payer are served in a minute.
+    """
+
+    deny: tuple[str, ...] = ()
+    day_cap: str | None = None
+    month_cap: str | None = None
+    requests_per_minute: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
 class RedeemerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[redeemer]``: when what was charged is turned into money on chain.
 
@@ -233,9 +251,10 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chain: ChainSettings
     terms: TermsSettings
     # A price is looked at when the token's decimals are known.
-    prices: dict[str, Any]
+    prices: dict[str, Any] = {}
     keys: KeySettings = KeySettings()
     limits: LimitSettings = LimitSettings()
+    payers: PayerSettings = PayerSettings()
     redeemer: RedeemerSettings = RedeemerSettings()
     watcher: WatcherSettings = WatcherSettings()
     fees: FeeSettings = FeeSettings()
@@ -260,6 +279,7 @@ class Settings:
     prices: dict[str, Any]
     keys: KeySettings
     limits: LimitSettings
+    payers: PayerSettings
     redeemer: RedeemerSettings
     watcher: WatcherSettings
     fees: FeeSettings
@@ -315,8 +335,8 @@ class Settings:
         if not methods or len(set(methods)) < len(methods) or not set(methods) <= set(_METHODS):
             problem = f"name one or both of {', '.join(map(repr, _METHODS))}, each once"
             raise self.invalid("terms.transfer_methods", problem)
-        if not self.prices:
-            raise self.invalid("prices", 'it is empty: price a path, like "GET /a" = "0.002"')
+        for each in self.payers.deny:
+            self._check_value("payers", "deny", values.non_zero_address, each)
         if not self.ledger:
             problem = "it is empty: give a file's path, or postgresql://user@host/database"
             raise self.invalid("ledger", problem)
@@ -391,6 +411,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "keys": KeySettings,
     "terms": TermsSettings,
     "limits": LimitSettings,
+    "payers": PayerSettings,
     "redeemer": RedeemerSettings,
     "watcher": WatcherSettings,
     "fees": FeeSettings,

@@ -12,6 +12,7 @@ from web3 import Web3
 from farthing.chain.anvil import ANVIL_KEYS, anvil
 from farthing.chain.connection import connect
 from farthing.chain.in_process import in_process_chain
+from farthing.testing import Playground, playground
 from tests.escrow_world import World
 from tests.postgres import Cluster, cluster
 
@@ -53,6 +54,13 @@ def node_world(deployed_node_world: World) -> Iterator[World]:
 def any_world(request: pytest.FixtureRequest, world: World, node_world: World) -> World:
     """The one and the other: what a test says of both."""
     return world if request.param == "in-process" else node_world
+
+
+@pytest.fixture
+def play() -> Iterator[Playground]:
+    """A market of its own for a test: a chain, and whoever the test has on it."""
+    with playground() as market:
+        yield market
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,8 @@ OURS: dict[str, frozenset[str]] = {
     "serve": BASE | OPENING | {"paywall", "operations"},
     "replay": TOP - {"replay", "serve", "operations"},
     "commands": TOP,
+    # A chain, publishers and payers at once, for tests and examples.
+    "testing": TOP - {"serve", "replay"},
 }
 # A library to the parts that may import it; the others in the group come with it.
 THEIRS: dict[frozenset[str], frozenset[str]] = {
@@ -45,11 +47,12 @@ THEIRS: dict[frozenset[str], frozenset[str]] = {
     frozenset({"web3"}): frozenset({"chain", "replay", "commands"}),
     frozenset({"eth_tester"}): frozenset({"chain"}),
     frozenset({"requests"}): frozenset({"chain", "wallet"}),
-    frozenset({"httpx", "anyio"}): frozenset({"wallet"}),
+    frozenset({"httpx", "anyio"}): frozenset({"wallet", "testing"}),
     # The payer's memory is a file of its own, beside no ledger.
     frozenset({"apsw"}): frozenset({"ledger", "wallet"}),
     frozenset({"sqlite3", "psycopg"}): frozenset({"ledger"}),
-    frozenset({"uvicorn", "uvloop", "httptools", "prometheus_client"}): frozenset({"serve"}),
+    frozenset({"uvloop", "httptools", "prometheus_client"}): frozenset({"serve"}),
+    frozenset({"uvicorn"}): frozenset({"serve", "testing"}),
 }
 # What would give the protocol a clock, a disk, a network or chance.
 IMPURE = frozenset(

@@ -5,6 +5,7 @@ from typing import Any
 
 from requests.exceptions import RequestException
 from web3 import Web3
+from web3.exceptions import Web3RPCError
 from web3.providers import HTTPProvider
 from web3.types import RPCEndpoint, RPCResponse
 
@@ -66,6 +67,9 @@ def connect(url: str, *, chain_id: int | None = None) -> Web3:
         found = w3.eth.chain_id
     except FarthingError:
         raise
+    except Web3RPCError as error:
+        # Not in its words: they may hold the customer's key.
+        raise NodeUnreachable(url, "it refuses to tell its chain id now") from error
     except Exception as error:  # an answer can be JSON and still be anything
         raise NodeUnreachable(url, "its answer is not a chain id") from error
     if type(found) is not int:

@@ -60,6 +60,14 @@ class Devnet:
         """The test dollar's address."""
         return str(self.deployment.token)
 
+    def give_coins(self, address: str, wei: int) -> None:
+        """Has an account own so many coins for gas, whatever it had."""
+        _ask(self.w3, "anvil_setBalance", Web3.to_checksum_address(address), hex(wei))
+
+    def mine(self, blocks: int) -> None:
+        """Makes blocks with nothing in them, so that what is in earlier ones becomes final."""
+        _ask(self.w3, "anvil_mine", hex(blocks))
+
     def as_json(self) -> dict[str, Any]:
         """All of it for machines, the public test keys included."""
         places = self.deployment
@@ -167,7 +175,11 @@ def _put(w3: Web3, target: str, name: str, *arguments: Any) -> None:
 
 
 def _set_code(w3: Web3, address: str, code: Any) -> None:
-    w3.manager.request_blocking(RPCEndpoint("anvil_setCode"), [address, code])
+    _ask(w3, "anvil_setCode", address, code)
+
+
+def _ask(w3: Web3, method: str, *arguments: Any) -> None:
+    w3.manager.request_blocking(RPCEndpoint(method), list(arguments))
 
 
 def _party(account: LocalAccount) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 GWEI = 10**9
 # Room for the base fee to double, which takes six full blocks.
@@ -37,6 +37,10 @@ class FeePolicy:
     cap: int = 200 * GWEI
     tip: int = 2 * GWEI
     replace_after: int = 45
+
+    def below(self, limit: int | None) -> FeePolicy:
+        """The same with a cap of at most ``limit``."""
+        return self if limit is None or limit >= self.cap else replace(self, cap=limit)
 
     def offer(self, base_fee: int, suggested_tip: int | None = None) -> Fees | None:
         """What to offer at this base fee; None when the cap does not cover it."""

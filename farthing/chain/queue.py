@@ -95,6 +95,7 @@ class TransactionQueue:
         subject: bytes,
         plan: Transaction,
         rows: Sequence[tuple[bytes, int]] = (),
+        fee_limit: int | None = None,
     ) -> int:
         """Writes a transaction down, to be sent by whoever steps next; its id.
 
@@ -104,6 +105,8 @@ class TransactionQueue:
                 and its id is given again, until it has failed or was refused. Empty: any number.
             plan: The call. Without a gas limit the node is asked for an estimate.
             rows: Channels and the totals that it claims for them.
+            fee_limit: The most a gas may cost it, in wei: above that it waits, as long as nothing
+                waits behind it that has no limit. None: what the cap allows.
 
         Raises:
             ContractReverted: The contract would refuse it.
@@ -127,6 +130,7 @@ class TransactionQueue:
                 gas=gas,
                 time=int(self._clock()),
                 rows=rows,
+                fee_limit=fee_limit,
             )
 
     def find(self, kind: str, subject: bytes) -> Queued | None:
@@ -161,19 +165,20 @@ class TransactionQueue:
             NotQueued: There is no such transaction.
             LedgerUnavailable: The journal cannot be asked.
         """
-        until, pause = time.monotonic() + seconds, FIRST_PAUSE
+        until, waited, pause = time.monotonic() + seconds, FIRST_PAUSE, FIRST_PAUSE
         while True:
             with self._turn:
                 found = self._read(transaction_id)
                 # One step serves all that wait.
-                is_due = time.monotonic() - self._stepped_at >= pause
+                is_due = time.monotonic() - self._stepped_at >= waited
                 if found.state in (QUEUED, SIGNED) and is_due:
                     self._step()
                     found = self._read(transaction_id)
             left = until - time.monotonic()
             if found.state not in (QUEUED, SIGNED) or left <= 0:
                 return found
-            time.sleep(min(pause, left))
+            waited = min(pause, left)
+            time.sleep(waited)
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def receipt(self, transaction_id: int) -> Receipt | None:

@@ -107,6 +107,10 @@ class Step:
         self._tip = self._node.tip()
         offers = [(each, self._journal.attempts(each.id)[-1]) for each in self._all(SIGNED)]
         offers.sort(key=lambda offer: nonce_of(offer[0]))
+        # Whatever has no limit must not wait for the cheaper gas that another one waits for.
+        self._pressed = [nonce_of(each) for each, _ in offers if each.fee_limit is None]
+        if any(each.fee_limit is None for each in self._each(QUEUED)):
+            self._pressed += [nonce_of(each) + 1 for each, _ in offers]
         # What is in flight may cost all that it offers.
         flying = sum(each.gas * attempt.max_fee for each, attempt in offers)
         self._spare = self._node.balance(self._address) - flying
@@ -234,9 +238,11 @@ class Step:
         if self._head.time - attempt.time < self._fees.replace_after:
             return attempt, ""
         before = Fees(attempt.max_fee, attempt.tip)
-        fees = self._fees.replacement(before, self._head.base_fee, self._tip)
+        is_pressed = any(each > nonce_of(signed) for each in self._pressed)
+        policy = self._fees if is_pressed else self._fees.below(signed.fee_limit)
+        fees = policy.replacement(before, self._head.base_fee, self._tip)
         if fees is None:
-            return attempt, self._too_dear(attempt.max_fee)
+            return attempt, self._too_dear(policy, attempt.max_fee)
         more = signed.gas * (fees.max_fee - before.max_fee)
         if more > self._spare:
             return attempt, self._no_funds(more)
@@ -269,10 +275,13 @@ class Step:
             if not self._is_good(each):
                 continue
             self._check_count(held)
-            fees = self._fees.offer(self._head.base_fee, self._tip)
+            policy = self._fees.below(each.fee_limit)
+            fees = policy.offer(self._head.base_fee, self._tip)
             if fees is None:
-                self._tell(each, self._too_dear())
-                return
+                self._tell(each, self._too_dear(policy))
+                if policy is self._fees:
+                    return
+                continue
             if each.gas * fees.max_fee > self._spare:
                 self._tell(each, self._no_funds(each.gas * fees.max_fee))
                 return
@@ -328,7 +337,9 @@ class Step:
         held = {nonce_of(each) for each in (*signed, *self._all(MINED))}
         free = lowest_free(self._count, held)
         behind = [each for each in signed if nonce_of(each) > free]
-        if not behind or self._count < self._memory.used_below or self._page(QUEUED, 0):
+        if not behind or self._count < self._memory.used_below:
+            return
+        if any(each.fee_limit is None for each in self._each(QUEUED)):
             return
         waited = self._head.time - self._journal.attempts(behind[0].id)[-1].time
         if waited >= self._fees.replace_after:
@@ -412,11 +423,17 @@ class Step:
     def _receipt(self, found: Queued) -> Receipt | None:
         return find_receipt(self._node, self._journal, found.id)
 
-    def _too_dear(self, offered: int = 0) -> str:
+    def _too_dear(self, policy: FeePolicy, offered: int = 0) -> str:
         before = f" after an offer of {offered / GWEI:.9g}" if offered else ""
+        now = f"at a base fee of {self._head.base_fee / GWEI:.9g}{before}"
+        if policy.cap < self._fees.cap:
+            return (
+                f"above {policy.cap / GWEI:.9g} gwei for a gas it would cost too much of what it "
+                f"brings, {now}: it waits for cheaper gas."
+            )
         return (
-            f"the cap of {self._fees.cap / GWEI:.9g} gwei for a gas is not enough at a base fee of "
-            f"{self._head.base_fee / GWEI:.9g}{before}: it waits; raise the cap if it should not."
+            f"the cap of {policy.cap / GWEI:.9g} gwei for a gas is not enough {now}: it waits; "
+            "raise the cap if it should not."
         )
 
     def _no_funds(self, cost: int) -> str:

@@ -7,6 +7,7 @@ import click
 
 from farthing.commands.keeping import backup_command, check_command, restore_command
 from farthing.commands.looking import channels_command, charges_command, transactions_command
+from farthing.commands.payers import entitlements_command, refusals_command
 from farthing.commands.receipts import receipt_command, verify_receipt_command
 from farthing.commands.redeeming import redeem_command, refund_command
 from farthing.commands.replay import replay_command
@@ -33,6 +34,8 @@ for command in (
     redeem_command,
     channels_command,
     charges_command,
+    entitlements_command,
+    refusals_command,
     transactions_command,
     refund_command,
     check_command,

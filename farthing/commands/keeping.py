@@ -37,7 +37,7 @@ def check_command(config: Path, forget: bool, as_json: bool) -> None:
         found = compare(ledger, settlement, settle=lambda: time.sleep(pause))
         seen = read_differences(ledger)
         unit = unit_of(settings, ledger)
-    differences = [f"channel 0x{e.channel_id.hex()}: {e.problem}" for e in found.differences]
+    differences = [str(each) for each in found.differences]
     if as_json:
         told = {
             "channels": found.channels,

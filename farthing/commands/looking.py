@@ -115,7 +115,7 @@ def charges_command(
             print_json_lines(map(_charge_json, found))
             return
         unit = unit_of(settings, ledger)
-        names = ("id", "time", "channel", "route", "amount", "total", "price", "request")
+        names = ("id", "time", "channel", "route", "amount", "total", "price", "request", "reason")
         rows = (_charge_row(each, unit) for each in found)
         (print_csv if as_csv else print_table)(names, rows)
 
@@ -239,6 +239,7 @@ def _charge_json(charge: Charge) -> dict[str, object]:
         "total": str(charge.total),
         "price": str(charge.price),
         "request": charge.request_id,
+        "reason": charge.reason,
     }
 
 
@@ -252,4 +253,5 @@ def _charge_row(charge: Charge, unit: Unit) -> tuple[object, ...]:
         unit.plain(charge.total),
         unit.plain(charge.price),
         charge.request_id,
+        charge.reason,
     )

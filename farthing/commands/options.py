@@ -21,6 +21,8 @@ from farthing.settings import Settings
 
 # Wide enough for a channel's id and more, where nobody's window sets the width.
 _WIDE = 240
+# What a spreadsheet takes for a formula's beginning.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 config_option = click.option(
     "--config",
@@ -123,7 +125,13 @@ def print_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A head line, and a line for each row."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows(rows)
+    writer.writerows([_harmless(value) for value in row] for row in rows)
+
+
+def _harmless(value: object) -> object:
+    """What a spreadsheet does not take for a formula: a path may have any text in it."""
+    is_formula = isinstance(value, str) and value.startswith(_FORMULA)
+    return f"'{value}" if is_formula else value
 
 
 def print_table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -42,6 +42,7 @@ def devnet_command(port: int, as_json: bool) -> None:
 @click.command("serve")
 @click.argument("app", required=False)
 @config_option
+@click.option("--prices", metavar="NAME", help="module:attribute of prices written in Python.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where readers come.")
 @click.option("--port", type=_PORT, default=8_000, show_default=True, help="0 is a free one.")
 @click.option(
@@ -67,6 +68,7 @@ def devnet_command(port: int, as_json: bool) -> None:
 def serve_command(
     app: str | None,
     config: Path,
+    prices: str | None,
     host: str,
     port: int,
     admin_host: str,
@@ -91,7 +93,7 @@ def serve_command(
         ) from error
     public = Address(host, port, "--host and --port")
     admin = Address(admin_host, admin_port, "--admin-host and --admin-port")
-    serve(app, config, public, admin, grace=grace, only=only, ask=asker())
+    serve(app, config, public, admin, grace=grace, only=only, ask=asker(), prices=prices)
 
 
 @click.command("init")

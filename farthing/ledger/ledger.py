@@ -13,12 +13,15 @@ from farthing.ledger.records import (
     ChannelState,
     Charge,
     Difference,
+    Entitled,
     Mirror,
     NewCharge,
     NotReserved,
     QueuedTransaction,
     Redeemable,
+    Refusal,
     Row,
+    Standing,
     Totals,
 )
 from farthing.protocol import ChannelConfig
@@ -66,13 +69,49 @@ class Ledger(ABC):
         """Makes charges, all in one transaction that is durable when this returns.
 
         For each, whether it was made: it is not when its channel has moved on since it was
-        reserved. Of two for one channel and fence, the first is made. A charge that was made before
-        with the same ``request_id``, and is its channel's latest, counts as made.
+        reserved, or its payer's books have, if it changes them. Of two for one channel and fence,
+        the first is made. A charge that was made before with the same ``request_id``, and is its
+        channel's latest, counts as made.
         """
 
     @abstractmethod
     def answer(self, channel_id: bytes) -> Answer | None:
         """The answer kept with the channel's latest charge, if one is still kept."""
+
+    # ------------------------------------------------------------ payers
+
+    @abstractmethod
+    def reserve_payers(self, payer_ids: Sequence[bytes]) -> list[int | NotReserved]:
+        """Reserves each payer for the caller, as `reserve` does channels; the versions of their
+        books.
+
+        A payer that is not known has version 0. `release` gives it back.
+        """
+
+    @abstractmethod
+    def standing(
+        self, payer_id: bytes, tallies: Sequence[str], entitlements: Sequence[tuple[str, str]]
+    ) -> Standing:
+        """What is known of a payer: tallies by name, entitlements by kind and item."""
+
+    @abstractmethod
+    def entitlements(
+        self, payer: str | None = None, *, after: Entitled | None = None, limit: int = 1000
+    ) -> list[Entitled]:
+        """What payers have bought, by payer, kind and item; at most ``limit``.
+
+        Args:
+            payer: Only this address's.
+            after: The last of the page before.
+        """
+
+    @abstractmethod
+    def count_refusals(self, refusals: Sequence[Refusal]) -> None:
+        """Adds to how often payers were refused."""
+
+    @abstractmethod
+    def refusals(self, *, since: int = 0, limit: int = 1000) -> list[Refusal]:
+        """How often payers were refused on the days that began then or later, newest first."""
 
     # ------------------------------------------------------------ the chain's side
 
@@ -132,8 +171,11 @@ class Ledger(ABC):
         gas: int,
         time: int,
         rows: Sequence[tuple[bytes, int]] = (),
+        fee_limit: int | None = None,
     ) -> int:
         """Orders a transaction, durably, with the channels and totals it claims for; its id.
+
+        ``fee_limit`` is in wei, below 2**63.
 
         With a subject there is one transaction of its kind at a time, whatever became of it unless
         it failed or was refused: then nothing is written and its id returned.
@@ -169,6 +211,11 @@ class Ledger(ABC):
     @abstractmethod
     def rows(self, transaction_id: int) -> list[Row]:
         """What it claims, by channel id."""
+
+    @abstractmethod
+    def lift_fee_limits(self) -> None:
+        """Takes the limit from transactions queued or signed that claim for a channel whose payer
+        withdraws: it must not wait for cheaper gas until the money is gone."""
 
     @abstractmethod
     def in_flight(self) -> dict[bytes, int]:
@@ -283,7 +330,8 @@ class Ledger(ABC):
         """Every place where the ledger does not agree with itself; none, if the books are right.
 
         For each channel: charges link back one by one to the first, each total is the one before
-        plus the amount, the last is what was charged; the latest voucher covers it.
+        plus the amount, the last is what was charged; the latest voucher covers it. For each
+        entitlement: a charge of its payer's gave it.
         """
 
     # ------------------------------------------------------------ housekeeping

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from farthing.ledger.columns import CHARGE, CONFIG, STATE, TRANSACTION
+from farthing.ledger.columns import CHARGE, CONFIG, ENTITLEMENT, STATE, TRANSACTION
+from farthing.ledger.records import Entitled
 
 # The place of a named value in a query.
 Mark: TypeAlias = Callable[[str], str]
+
+
+# For `Ledger.lift_fee_limits`.
+LIFT_FEE_LIMITS = """
+    UPDATE transactions SET fee_limit = NULL
+    WHERE fee_limit IS NOT NULL AND state IN ('queued', 'signed') AND id IN (
+        SELECT transaction_id FROM transaction_rows JOIN channels USING (channel_id)
+        WHERE withdraw_requested_at > 0
+    )"""
 
 
 def charges_query(mark: Mark, asked: Mapping[str, Any], *, newest_first: bool) -> str:
@@ -67,6 +77,37 @@ def channels_query(mark: Mark, asked: Mapping[str, Any], *, withdrawing: bool) -
         f"WHERE channel_id > {mark('after_id')} AND {conditions} "
         f"ORDER BY channel_id LIMIT {mark('limit')}"
     )
+
+
+def entitlements_query(mark: Mark, values: Mapping[str, Any]) -> str:
+    """For `Ledger.entitlements`."""
+    conditions = _conditions(
+        values,
+        payer=f"payer = {mark('payer')}",
+        after_payer=(
+            # The first alone finds the place in an index.
+            f"payer >= {mark('after_payer')} AND "
+            f"(payer, signer, kind, item) > ({mark('after_payer')}, {mark('after_signer')}, "
+            f"{mark('after_kind')}, {mark('after_item')})"
+        ),
+    )
+    return (
+        f"SELECT payer, signer, {ENTITLEMENT}, charge FROM payers "
+        f"JOIN entitlements ON entitlements.payer_id = payers.payer_id WHERE {conditions} "
+        f"ORDER BY payer, signer, kind, item LIMIT {mark('limit')}"
+    )
+
+
+def entitlements_values(payer: str | None, after: Entitled | None, limit: int) -> dict[str, Any]:
+    """The values for it."""
+    return {
+        "payer": payer,
+        "after_payer": after and after.payer.address,
+        "after_signer": after and after.payer.signer,
+        "after_kind": after and after.entitlement.kind,
+        "after_item": after and after.entitlement.item,
+        "limit": limit,
+    }
 
 
 def _states(asked: Mapping[str, Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -23,16 +24,19 @@ from farthing.ledger.listings import charges_query
 from farthing.ledger.postgresql_channels import PostgresChannels
 from farthing.ledger.postgresql_link import Link, PostgresConnection
 from farthing.ledger.postgresql_part import mark, to_state
+from farthing.ledger.postgresql_payers import PostgresPayers
 from farthing.ledger.postgresql_schema import CHARGE_IDS_LOCK, migrate
 from farthing.ledger.postgresql_transactions import PostgresTransactions
-from farthing.ledger.proof import prove_books
+from farthing.ledger.proof import UNPROVEN, prove_books, prove_payers
 from farthing.ledger.records import (
     Answer,
     ChannelState,
     Charge,
     Difference,
+    Entitlement,
     NewCharge,
     NotReserved,
+    Tally,
     Totals,
 )
 
@@ -43,7 +47,7 @@ FETCH = 5_000
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(key) FROM unnest(%s::bigint[]) AS key"
 _UNLOCK = "SELECT pg_advisory_unlock(key) FROM unnest(%s::bigint[]) AS key"
-_MAKE_CHARGES = "SELECT make_charges(%b, %s::json, %s::bigint)"
+_MAKE_CHARGES = "SELECT make_charges(%b, %s::json, %s::bigint, %s::json)"
 _READ_STATES = f"SELECT channel_id, {STATE} FROM channels WHERE channel_id = ANY(%s::bytea[])"
 
 # Waits for the ids that others have drawn, so that no lower one appears after a higher was seen.
@@ -65,6 +69,8 @@ class _Asked(Struct):
     route: str
     request_id: str
     time: int
+    reason: str
+    changes_payer: bool
     target: bytes | None = None
     status: int | None = None
     headers: bytes | None = None
@@ -72,7 +78,23 @@ class _Asked(Struct):
     expires_at: int | None = None
 
 
-class PostgresLedger(PostgresChannels, PostgresTransactions):
+class _Change(Struct):
+    """What a charge changes in its payer's books, as the database is asked for it."""
+
+    place: int
+    turn: int
+    channel: bytes
+    fence: int
+    before: int
+    id: bytes
+    address: str
+    signer: str
+    version: int
+    tallies: list[Tally]
+    entitlements: list[Entitlement]
+
+
+class PostgresLedger(PostgresChannels, PostgresPayers, PostgresTransactions):
     """A ledger in a PostgreSQL database; see `Ledger`.
 
     A reservation is a lock of the session, so there must be no pooler between that gives a
@@ -121,18 +143,25 @@ class PostgresLedger(PostgresChannels, PostgresTransactions):
 
     def _reserve(self, wanted: list[bytes]) -> dict[bytes, ChannelState | NotReserved]:
         with self._link.session() as connection:
-            with connection.pipeline():
-                locks = connection.execute(_TRY_LOCK, (_keys(wanted),))
-                # A statement of its own: it sees what was committed before the lock was free.
-                rows = connection.execute(_READ_STATES, (wanted,))
+            locked, rows = self._lock(wanted, _READ_STATES, (wanted,))
             states = {row[0]: to_state(row[1:]) for row in rows}
-            locked = [each for each, (got,) in zip(wanted, locks, strict=True) if got]
             unknown = [each for each in locked if each not in states]
             if unknown:
                 connection.execute(_UNLOCK, (_keys(unknown),))
         reserved = {each: states[each] for each in locked if each in states}
         self._held.update(reserved)
         return {**reserved, **dict.fromkeys(unknown, NotReserved.UNKNOWN)}
+
+    def _lock(
+        self, names: list[bytes], query: str, values: Any
+    ) -> tuple[list[bytes], list[tuple[Any, ...]]]:
+        with self._link.session() as connection:
+            with connection.pipeline():
+                locks = connection.execute(_TRY_LOCK, (_keys(names),))
+                # A statement of its own: it sees what was committed before the lock was free.
+                rows = connection.execute(query, values)
+            locked = [each for each, (got,) in zip(names, locks, strict=True) if got]
+            return locked, rows.fetchall()
 
     def release(self, channel_ids: Sequence[bytes]) -> None:
         held = self._held.intersection(channel_ids)
@@ -155,6 +184,7 @@ class PostgresLedger(PostgresChannels, PostgresTransactions):
             # One document: to hand over a list for each column takes several times as long.
             msgspec.json.encode(asked).decode(),
             max(each.turn for each in asked),
+            _changes(charges, asked),
         )
         with self._committing, self._commits.session() as connection:
             # Its own transaction: durable when it answers.
@@ -224,12 +254,11 @@ class PostgresLedger(PostgresChannels, PostgresTransactions):
                         f"SELECT channel_id, {STATE} FROM channels ORDER BY channel_id"
                     )
                     charges.execute(f"SELECT {CHARGE} FROM charges ORDER BY channel_id, id")
-                    return list(
-                        prove_books(
-                            ((row[0], to_state(row[1:])) for row in channels),
-                            (Charge(*row) for row in charges),
-                        )
+                    differences = prove_books(
+                        ((row[0], to_state(row[1:])) for row in channels),
+                        (Charge(*row) for row in charges),
                     )
+                    return [*differences, *prove_payers(connection.execute(UNPROVEN))]
             finally:
                 connection.isolation_level = None
 
@@ -271,15 +300,22 @@ def _keys(channel_ids: Iterable[bytes]) -> list[int]:
 
 
 def _asked(charges: Sequence[NewCharge]) -> list[_Asked]:
-    """The charges with their places, and turns in which no channel comes twice; mostly one turn."""
+    """The charges with their places, and turns in which no channel and no payer comes twice.
+
+    Mostly it is one turn.
+    """
     turns: Counter[bytes] = Counter()
     asked = []
     for place, charge in enumerate(charges):
-        turns[charge.channel_id] += 1
+        turn = turns[charge.channel_id] + 1
+        if charge.change is not None:
+            turn = max(turn, turns[charge.change.payer.id] + 1)
+            turns[charge.change.payer.id] = turn
+        turns[charge.channel_id] = turn
         answer = charge.answer
         row = _Asked(
             place,
-            turns[charge.channel_id],
+            turn,
             charge.channel_id,
             charge.charges,
             charge.charged,
@@ -290,6 +326,8 @@ def _asked(charges: Sequence[NewCharge]) -> list[_Asked]:
             charge.route,
             charge.request_id,
             charge.time,
+            charge.reason,
+            charge.change is not None,
         )
         if answer is not None:
             row.target = answer.target
@@ -299,3 +337,18 @@ def _asked(charges: Sequence[NewCharge]) -> list[_Asked]:
             row.expires_at = answer.expires_at
         asked.append(row)
     return asked
+
+
+def _changes(charges: Sequence[NewCharge], asked: Sequence[_Asked]) -> str | None:
+    """What they change in payers' books; None for nothing."""
+    changes = [
+        _Change(
+            *(row.place, row.turn, row.channel, row.fence, row.before),
+            *(change.payer.id, change.payer.address, change.payer.signer, change.version),
+            change.tallies,
+            change.entitlements,
+        )
+        for charge, row in zip(charges, asked, strict=True)
+        if (change := charge.change) is not None
+    ]
+    return msgspec.json.encode(changes).decode() if changes else None

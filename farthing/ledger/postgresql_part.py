@@ -18,6 +18,10 @@ _TYPES = {
     "route": "text",
     "payer": "text",
     "sender": "text",
+    "after_payer": "text",
+    "after_signer": "text",
+    "after_kind": "text",
+    "after_item": "text",
 }
 
 

@@ -175,6 +175,53 @@ MIGRATIONS = [
         PRIMARY KEY (transaction_id, channel_id)
     );
     """,
+    """
+    ALTER TABLE farthing.transactions ADD COLUMN fee_limit bigint;
+    ALTER TABLE farthing.charges ADD COLUMN reason text NOT NULL DEFAULT '';
+
+    -- Whom prices have rules for. The version moves with every charge that changes what stands
+    -- below, and fences the next.
+    CREATE TABLE farthing.payers (
+        payer_id bytea PRIMARY KEY CHECK (length(payer_id) = 32),
+        payer text NOT NULL,
+        signer text NOT NULL,
+        version bigint NOT NULL
+    ) WITH (fillfactor = 60);
+    CREATE INDEX payers_payer ON farthing.payers (payer, signer);
+
+    CREATE TABLE farthing.tallies (
+        payer_id bytea NOT NULL,
+        name text NOT NULL,
+        since bigint NOT NULL,
+        value farthing.amount NOT NULL,
+        PRIMARY KEY (payer_id, name)
+    ) WITH (fillfactor = 60);
+
+    CREATE TABLE farthing.entitlements (
+        payer_id bytea NOT NULL,
+        kind text NOT NULL,
+        item text NOT NULL,
+        since bigint NOT NULL,
+        until bigint NOT NULL,
+        bought bigint NOT NULL,
+        used bigint NOT NULL,
+        charge bigint NOT NULL,
+        PRIMARY KEY (payer_id, kind, item)
+    );
+
+    CREATE TABLE farthing.refusals (
+        day bigint NOT NULL,
+        payer text NOT NULL,
+        signer text NOT NULL,
+        route text NOT NULL,
+        code text NOT NULL,
+        count bigint NOT NULL,
+        PRIMARY KEY (day, payer, signer, route, code)
+    );
+
+    -- It has one argument more now.
+    DROP FUNCTION IF EXISTS farthing.make_charges(bytea[], json, bigint);
+    """,
 ]
 VERSION = len(MIGRATIONS)
 
@@ -182,27 +229,59 @@ VERSION = len(MIGRATIONS)
 FUNCTIONS = """
 -- Makes charges; the places in the batch of those that are made, or were made before. As a
 -- function it takes one round trip, and each statement in it sees what others have committed.
-CREATE OR REPLACE FUNCTION farthing.make_charges(channel_ids bytea[], batch json, turns bigint)
+-- ``changes`` has what some of them change in their payers' books, and is NULL if none does.
+CREATE OR REPLACE FUNCTION farthing.make_charges(
+    channel_ids bytea[], batch json, turns bigint, changes json DEFAULT NULL
+)
 RETURNS SETOF bigint LANGUAGE plpgsql AS $$
 #variable_conflict use_column
+DECLARE
+    passed bigint[];
 BEGIN
     -- In one order for everybody, so that two batches never wait for each other.
     PERFORM FROM farthing.channels WHERE channel_id = ANY (channel_ids)
         ORDER BY channel_id FOR NO KEY UPDATE;
+    IF changes IS NOT NULL THEN
+        -- Channels first, then payers, each in one order for everybody.
+        INSERT INTO farthing.payers
+            SELECT DISTINCT decode(id, 'base64'), address, signer, 0
+            FROM json_to_recordset(changes) AS asked (id text, address text, signer text)
+            ORDER BY 1
+            ON CONFLICT DO NOTHING;
+        PERFORM FROM farthing.payers WHERE payer_id IN (
+            SELECT decode(id, 'base64') FROM json_to_recordset(changes) AS asked (id text)
+        ) ORDER BY payer_id FOR NO KEY UPDATE;
+    END IF;
     -- Shared by all who make charges, from before they draw ids until these can be seen; taken
     -- alone by who lists charges, so that no lower id appears after a higher one was seen.
     PERFORM pg_advisory_xact_lock_shared(1718776936, 1);
     FOR now IN 1..turns LOOP
+        IF changes IS NOT NULL THEN
+            -- Nothing of it moves until the end: it is locked.
+            passed := ARRAY(
+                SELECT place
+                FROM json_to_recordset(changes) AS asked (
+                    place bigint, turn bigint, channel text, fence bigint, before numeric,
+                    id text, version bigint
+                )
+                JOIN farthing.channels ON channel_id = decode(channel, 'base64')
+                    AND channels.charges = fence AND channels.charged = before
+                JOIN farthing.payers ON payer_id = decode(id, 'base64')
+                    AND payers.version = asked.version
+                WHERE turn = now
+            );
+        END IF;
         RETURN QUERY
         WITH asked AS MATERIALIZED (
             SELECT
                 asked.*,
                 last_charge AS previous,
-                channels.charges = fence AND channels.charged = before AS fits
+                channels.charges = fence AND channels.charged = before
+                    AND (NOT changes_payer OR place = ANY (passed)) AS fits
             FROM json_to_recordset(batch) AS asked (
                 place bigint, turn bigint, channel text, fence bigint, before numeric,
                 amount numeric, price numeric, ceiling numeric, signature text,
-                route text, request_id text, time bigint,
+                route text, request_id text, time bigint, reason text, changes_payer boolean,
                 target text, status bigint, expires_at bigint, headers text, body text
             )
             JOIN farthing.channels ON channel_id = decode(channel, 'base64')
@@ -227,9 +306,9 @@ BEGIN
         ),
         written AS (
             INSERT INTO farthing.charges (
-                id, channel_id, previous, amount, total, price, route, request_id, time
+                id, channel_id, previous, amount, total, price, route, request_id, time, reason
             )
-            SELECT id, channel_id, previous, amount, total, price, route, request_id, time
+            SELECT id, channel_id, previous, amount, total, price, route, request_id, time, reason
             FROM made
         ),
         kept AS (
@@ -243,6 +322,31 @@ BEGIN
         UNION ALL
         SELECT place FROM asked JOIN farthing.charges ON id = asked.previous
         WHERE NOT fits AND charges.request_id = asked.request_id;
+        CONTINUE WHEN changes IS NULL OR passed = '{}';
+        -- What passed was charged just now.
+        UPDATE farthing.payers SET version = payers.version + 1
+        FROM json_to_recordset(changes) AS asked (place bigint, id text)
+        WHERE place = ANY (passed) AND payer_id = decode(id, 'base64');
+        INSERT INTO farthing.tallies
+            SELECT decode(id, 'base64'), name, since, value
+            FROM json_to_recordset(changes) AS asked (place bigint, id text, tallies json),
+                json_to_recordset(tallies) AS tally (name text, since bigint, value numeric)
+            WHERE place = ANY (passed)
+            ON CONFLICT (payer_id, name) DO UPDATE
+                SET since = excluded.since, value = excluded.value;
+        INSERT INTO farthing.entitlements
+            SELECT decode(id, 'base64'), kind, item, since, until, bought, used, last_charge
+            FROM json_to_recordset(changes) AS asked (
+                    place bigint, channel text, id text, entitlements json
+                )
+                JOIN farthing.channels ON channel_id = decode(channel, 'base64'),
+                json_to_recordset(entitlements) AS bought (
+                    kind text, item text, since bigint, until bigint, bought bigint, used bigint
+                )
+            WHERE place = ANY (passed)
+            ON CONFLICT (payer_id, kind, item) DO UPDATE SET
+                since = excluded.since, until = excluded.until, bought = excluded.bought,
+                used = excluded.used, charge = excluded.charge;
     END LOOP;
 END $$;
 """

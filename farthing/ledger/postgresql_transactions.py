@@ -7,7 +7,11 @@ from typing import Any
 
 from farthing.ledger.columns import ATTEMPT, TRANSACTION
 from farthing.ledger.errors import LeaseLost
-from farthing.ledger.listings import transactions_query, transactions_values
+from farthing.ledger.listings import (
+    LIFT_FEE_LIMITS,
+    transactions_query,
+    transactions_values,
+)
 from farthing.ledger.postgresql_part import PostgresPart, mark
 from farthing.ledger.records import Attempt, QueuedTransaction, Row
 
@@ -44,17 +48,19 @@ class PostgresTransactions(PostgresPart):
         gas: int,
         time: int,
         rows: Sequence[tuple[bytes, int]] = (),
+        fee_limit: int | None = None,
     ) -> int:
         with self._link.session() as connection, connection.transaction():
             # A transaction that stood in the way can have failed before it is looked for.
             while True:
                 made = connection.execute(
                     "INSERT INTO transactions (sender, kind, subject, target, data, gas, state, "
-                    "created_at, updated_at) VALUES (%s, %s, %s, %s, %s, %s, 'queued', %s, %s) "
+                    "created_at, updated_at, fee_limit) "
+                    "VALUES (%s, %s, %s, %s, %s, %s, 'queued', %s, %s, %s) "
                     "ON CONFLICT (kind, subject) "
                     "WHERE subject != '' AND state NOT IN ('failed', 'refused') "
                     "DO NOTHING RETURNING id",
-                    (sender, kind, subject, to, data, gas, time, time),
+                    (sender, kind, subject, to, data, gas, time, time, fee_limit),
                 ).fetchone()
                 if made is not None:
                     break
@@ -114,6 +120,9 @@ class PostgresTransactions(PostgresPart):
             (transaction_id,),
         )
         return [Row(*row) for row in rows]
+
+    def lift_fee_limits(self) -> None:
+        self._write(LIFT_FEE_LIMITS)
 
     def in_flight(self) -> dict[bytes, int]:
         rows = self._rows(

@@ -4,8 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
+from typing import Any
 
 from farthing.ledger.records import ChannelState, Charge, Difference
+from farthing.protocol import ZERO_ADDRESS
+
+# What payers have that cannot be, or that no charge of theirs gave. Payer, signer, what, why.
+UNPROVEN = f"""
+    SELECT payers.payer, payers.signer, kind || ' ' || item, CASE
+        WHEN version IS NULL OR version < 1 THEN 'belongs to nobody'
+        WHEN channels.channel_id IS NULL THEN 'was not given by a charge of its payer'
+        ELSE 'has numbers that cannot be'
+        END
+    FROM entitlements
+    LEFT JOIN payers ON payers.payer_id = entitlements.payer_id
+    LEFT JOIN charges ON charges.id = entitlements.charge
+    LEFT JOIN channels ON channels.channel_id = charges.channel_id
+        AND channels.payer = payers.payer
+        AND payers.signer = CASE channels.payer_authorizer
+            WHEN '{ZERO_ADDRESS}' THEN channels.payer ELSE channels.payer_authorizer END
+    WHERE version IS NULL OR version < 1 OR channels.channel_id IS NULL
+        OR bought < 1 OR used < 0 OR (until != 0 AND until <= since)
+    UNION ALL
+    SELECT payers.payer, payers.signer, 'tally ' || name, 'belongs to nobody'
+    FROM tallies LEFT JOIN payers ON payers.payer_id = tallies.payer_id
+    WHERE version IS NULL OR version < 1
+    ORDER BY 1, 2, 3"""
+
+
+def prove_payers(rows: Iterable[Any]) -> Iterator[Difference]:
+    """Every way in which payers' books are not right; ``rows`` are those of `UNPROVEN`."""
+    for payer, signer, what, problem in rows:
+        yield Difference(b"", f"{what} {problem}", payer=payer or "", signer=signer or "")
 
 
 def prove_books(

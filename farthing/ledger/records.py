@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import Enum
 
 from msgspec import Struct
 
-from farthing.protocol import ChannelConfig
+from farthing.protocol import ZERO_ADDRESS, ChannelConfig
 
 
 class Mirror(Struct, frozen=True):
@@ -82,7 +83,8 @@ class Answer(Struct, frozen=True):
     """An HTTP answer as it was given, kept for a client that lost it.
 
     Attributes:
-        target: What was asked for: 32 bytes that name method, path and query.
+        target: What was asked for: 32 bytes that name method, path and query, and then what the
+            client calls its payment, if it does.
         status: HTTP status.
         headers: Names and values in their order.
         body: The whole body.
@@ -94,6 +96,123 @@ class Answer(Struct, frozen=True):
     headers: list[tuple[bytes, bytes]]
     body: bytes
     expires_at: int
+
+
+class Payer(Struct, frozen=True):
+    """Whose books a rule of a price looks at: an address, and who signs for it.
+
+    Both, for anybody may open a channel in somebody else's name with a signer of their own.
+
+    Attributes:
+        address: The channel's payer.
+        signer: Who signs its vouchers: the payer's authorizer, or itself without one.
+    """
+
+    address: str
+    signer: str
+
+    @classmethod
+    def of(cls, config: ChannelConfig) -> Payer:
+        """The payer of a channel."""
+        has_authorizer = config.payer_authorizer != ZERO_ADDRESS
+        return cls(config.payer, config.payer_authorizer if has_authorizer else config.payer)
+
+    @property
+    def id(self) -> bytes:
+        """32 bytes that no other payer has."""
+        both = bytes.fromhex(self.address[2:] + self.signer[2:])
+        return hashlib.blake2b(both, digest_size=32).digest()
+
+
+class Tally(Struct, frozen=True):
+    """Something that is counted for one payer: free uses, what was spent in a month, cashback.
+
+    Attributes:
+        name: What, as the rule that counts it calls it.
+        since: When the period began in which it was counted, unix seconds; 0 without periods.
+        value: How many, or how much.
+    """
+
+    name: str
+    since: int
+    value: int
+
+
+class Entitlement(Struct, frozen=True):
+    """Something a payer has bought and need not pay again.
+
+    Attributes:
+        kind: ``"own"`` or ``"pass"``.
+        item: What.
+        since: When it was bought first, unix seconds.
+        until: When it ends; 0 is never.
+        bought: How often it was bought since then.
+        used: How many of its uses are gone.
+    """
+
+    kind: str
+    item: str
+    since: int
+    until: int
+    bought: int
+    used: int
+
+    def is_good(self, now: int) -> bool:
+        """Whether it has not ended at ``now``, unix seconds."""
+        return not self.until or now < self.until
+
+
+class Entitled(Struct, frozen=True):
+    """An entitlement, whose it is, and the id of the charge that last changed it."""
+
+    payer: Payer
+    entitlement: Entitlement
+    charge: int
+
+
+class Standing(Struct, frozen=True):
+    """What the ledger knows of a payer, as far as it was asked.
+
+    Attributes:
+        tallies: By name.
+        entitlements: By kind and item, also those that have ended.
+    """
+
+    tallies: dict[str, Tally]
+    entitlements: dict[tuple[str, str], Entitlement]
+
+
+class PayerChange(Struct, frozen=True):
+    """What a charge changes in its payer's books.
+
+    Attributes:
+        payer: Whose.
+        version: The fence: what `Ledger.reserve_payers` gave.
+        tallies: Those that change, with their new values.
+        entitlements: Likewise.
+    """
+
+    payer: Payer
+    version: int
+    tallies: list[Tally]
+    entitlements: list[Entitlement]
+
+
+class Refusal(Struct, frozen=True):
+    """How often a rule refused a payer on one day.
+
+    Attributes:
+        route: The priced route.
+        code: Why: the rule's code.
+        day: When that day began in UTC, unix seconds.
+        count: How often.
+    """
+
+    payer: Payer
+    route: str
+    code: str
+    day: int
+    count: int
 
 
 class NewCharge(Struct, frozen=True):
@@ -111,6 +230,8 @@ class NewCharge(Struct, frozen=True):
         request_id: Names the request, this charge and no other; at most 64 characters.
         time: Unix seconds.
         answer: Kept with the charge, or None when it is too long to keep.
+        reason: Why it is not the price, or what it was for; empty where there is nothing to say.
+        change: What changes with it in the payer's books, in the same transaction.
     """
 
     channel_id: bytes
@@ -124,6 +245,8 @@ class NewCharge(Struct, frozen=True):
     request_id: str
     time: int
     answer: Answer | None
+    reason: str = ""
+    change: PayerChange | None = None
 
 
 class Charge(Struct, frozen=True):
@@ -133,6 +256,7 @@ class Charge(Struct, frozen=True):
         id: Numbers all charges of the ledger, from 1, later ones higher; there may be gaps.
         previous: Id of the channel's charge before; 0 for its first.
         total: The channel's running total with this charge.
+        reason: Why it is not the price, or what it was for.
     """
 
     id: int
@@ -144,6 +268,7 @@ class Charge(Struct, frozen=True):
     route: str
     request_id: str
     time: int
+    reason: str = ""
 
 
 class QueuedTransaction(Struct, frozen=True):
@@ -176,6 +301,7 @@ class QueuedTransaction(Struct, frozen=True):
         reason: Why it failed, was refused or has to wait; empty otherwise.
         created_at: Unix seconds.
         updated_at: When its state was last written, unix seconds.
+        fee_limit: The most a gas should cost it, in wei; None where only the key's cap counts.
     """
 
     id: int
@@ -195,6 +321,7 @@ class QueuedTransaction(Struct, frozen=True):
     reason: str
     created_at: int
     updated_at: int
+    fee_limit: int | None
 
 
 class Attempt(Struct, frozen=True):
@@ -244,7 +371,19 @@ class Totals(Struct, frozen=True):
 
 
 class Difference(Struct, frozen=True):
-    """A place where the ledger does not agree with itself."""
+    """A place where the ledger does not agree with itself.
+
+    Attributes:
+        channel_id: Empty where it is no channel but a payer.
+        payer, signer: That payer; empty where it is a channel, or not known.
+    """
 
     channel_id: bytes
     problem: str
+    payer: str = ""
+    signer: str = ""
+
+    def __str__(self) -> str:
+        if self.channel_id:
+            return f"channel 0x{self.channel_id.hex()}: {self.problem}"
+        return f"payer {self.payer or 'unknown'}: {self.problem}"

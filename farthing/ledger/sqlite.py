@@ -20,7 +20,7 @@ from farthing.ledger.columns import (
 )
 from farthing.ledger.listings import charges_query
 from farthing.ledger.locks import ByteLocks
-from farthing.ledger.proof import prove_books
+from farthing.ledger.proof import UNPROVEN, prove_books, prove_payers
 from farthing.ledger.records import (
     Answer,
     ChannelState,
@@ -34,6 +34,7 @@ from farthing.ledger.sqlite_channels import SqliteChannels
 from farthing.ledger.sqlite_file import Failing, back_up, connect, file_id, open_file
 from farthing.ledger.sqlite_part import mark, to_amount, to_charge, to_state
 from farthing.ledger.sqlite_part import to_blob as _blob
+from farthing.ledger.sqlite_payers import SqlitePayers, change_payer
 from farthing.ledger.sqlite_transactions import SqliteTransactions
 
 # Answers forgotten in one transaction.
@@ -42,7 +43,7 @@ FORGET = 10_000
 _READ_STATES = f"SELECT channel_id, {STATE} FROM channels WHERE channel_id IN carray(?)"
 
 
-class SqliteLedger(SqliteChannels, SqliteTransactions):
+class SqliteLedger(SqliteChannels, SqlitePayers, SqliteTransactions):
     """A ledger in a file; see `Ledger`."""
 
     is_local = True
@@ -122,22 +123,29 @@ class SqliteLedger(SqliteChannels, SqliteTransactions):
         with self._transaction() as writer:
             if self._charge(writer, charges) == len(charges):
                 return [True] * len(charges)
-            # Some channel has moved on. One by one it is seen which.
+            # Some channel or payer has moved on. One by one it is seen which.
             writer.execute("ROLLBACK; BEGIN IMMEDIATE")
             return [
-                self._charge(writer, [charge]) == 1 or self._is_repeated(writer, charge)
+                self._charge_alone(writer, charge) or self._is_repeated(writer, charge)
                 for charge in charges
             ]
 
+    def _charge_alone(self, writer: apsw.Connection, charge: NewCharge) -> bool:
+        writer.execute("SAVEPOINT alone")
+        is_made = self._charge(writer, [charge]) == 1
+        # A channel that is charged where its payer's books have moved on is as it was before.
+        writer.execute("RELEASE alone" if is_made else "ROLLBACK TO alone; RELEASE alone")
+        return is_made
+
     def _charge(self, writer: apsw.Connection, charges: Sequence[NewCharge]) -> int:
-        """Makes charges for those channels that stand where they were reserved; how many."""
+        """Makes charges where channels and payers stand where they were reserved; how many."""
         ((last,),) = writer.execute("SELECT coalesce(max(id), 0) FROM charges")
         numbered = list(enumerate(charges, last + 1))
         before = writer.total_changes()
         # Compare: there is a charge only where the channel has not moved.
         writer.executemany(
             f"INSERT INTO charges ({CHARGE}) "
-            "SELECT ?, channel_id, last_charge, ?, ?, ?, ?, ?, ? FROM channels "
+            "SELECT ?, channel_id, last_charge, ?, ?, ?, ?, ?, ?, ? FROM channels "
             "WHERE channel_id = ? AND charges = ? AND charged = ?",
             [
                 (
@@ -148,6 +156,7 @@ class SqliteLedger(SqliteChannels, SqliteTransactions):
                     charge.route,
                     charge.request_id,
                     charge.time,
+                    charge.reason,
                     charge.channel_id,
                     charge.charges,
                     _blob(charge.charged),
@@ -181,6 +190,9 @@ class SqliteLedger(SqliteChannels, SqliteTransactions):
         set_ = writer.total_changes() - before - made
         if set_ != len(charges):
             return set_
+        for number, charge in numbered:
+            if charge.change is not None and not change_payer(writer, charge.change, number):
+                return 0
         writer.executemany(
             f"INSERT INTO answers (charge, {ANSWER}) VALUES (?, ?, ?, ?, ?, ?)",
             [
@@ -268,7 +280,7 @@ class SqliteLedger(SqliteChannels, SqliteTransactions):
                 ((row[0], to_state(row[1:])) for row in channels),
                 (to_charge(row) for row in charges),
             )
-            return list(differences)
+            return [*differences, *prove_payers(reader.execute(UNPROVEN))]
 
     # ------------------------------------------------------------ housekeeping
 

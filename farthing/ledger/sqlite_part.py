@@ -80,6 +80,6 @@ def to_state(row: Any) -> ChannelState:
 
 def to_charge(row: Any) -> Charge:
     """A charge from `columns.CHARGE`."""
-    (number, channel_id, previous, amount, total, price, route, request_id, time) = row
+    (number, channel_id, previous, amount, total, price, *rest) = row
     amounts = to_amount(amount), to_amount(total), to_amount(price)
-    return Charge(number, channel_id, previous, *amounts, route, request_id, time)
+    return Charge(number, channel_id, previous, *amounts, *rest)

@@ -165,6 +165,50 @@ MIGRATIONS = [
         PRIMARY KEY (transaction_id, channel_id)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE transactions ADD COLUMN fee_limit INTEGER;
+    ALTER TABLE charges ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+
+    -- Whom prices have rules for. The version moves with every charge that changes what stands
+    -- below, and fences the next.
+    CREATE TABLE payers (
+        payer_id BLOB PRIMARY KEY CHECK (length(payer_id) = 32),
+        payer TEXT NOT NULL,
+        signer TEXT NOT NULL,
+        version INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX payers_payer ON payers (payer, signer);
+
+    CREATE TABLE tallies (
+        payer_id BLOB NOT NULL,
+        name TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        value BLOB NOT NULL,
+        PRIMARY KEY (payer_id, name)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE entitlements (
+        payer_id BLOB NOT NULL,
+        kind TEXT NOT NULL,
+        item TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        until INTEGER NOT NULL,
+        bought INTEGER NOT NULL,
+        used INTEGER NOT NULL,
+        charge INTEGER NOT NULL,
+        PRIMARY KEY (payer_id, kind, item)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE refusals (
+        day INTEGER NOT NULL,
+        payer TEXT NOT NULL,
+        signer TEXT NOT NULL,
+        route TEXT NOT NULL,
+        code TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        PRIMARY KEY (day, payer, signer, route, code)
+    ) STRICT, WITHOUT ROWID;
+    """,
 ]
 VERSION = len(MIGRATIONS)
 

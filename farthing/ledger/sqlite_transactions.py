@@ -10,7 +10,11 @@ import apsw
 
 from farthing.ledger.columns import ATTEMPT, TRANSACTION
 from farthing.ledger.errors import LeaseLost
-from farthing.ledger.listings import transactions_query, transactions_values
+from farthing.ledger.listings import (
+    LIFT_FEE_LIMITS,
+    transactions_query,
+    transactions_values,
+)
 from farthing.ledger.records import Attempt, QueuedTransaction, Row
 from farthing.ledger.sqlite_part import SqlitePart, mark, to_amount, to_blob
 
@@ -50,6 +54,7 @@ class SqliteTransactions(SqlitePart):
         gas: int,
         time: int,
         rows: Sequence[tuple[bytes, int]] = (),
+        fee_limit: int | None = None,
     ) -> int:
         with self._transaction() as writer:
             known = writer.execute(_ONCE, (kind, subject)).fetchone()
@@ -57,8 +62,9 @@ class SqliteTransactions(SqlitePart):
                 return int(known[0])
             writer.execute(
                 "INSERT INTO transactions (sender, kind, subject, target, data, gas, state, fee, "
-                "created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?)",
-                (sender, kind, subject, to, data, gas, to_blob(0), time, time),
+                "created_at, updated_at, fee_limit) "
+                "VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
+                (sender, kind, subject, to, data, gas, to_blob(0), time, time, fee_limit),
             )
             number = writer.last_insert_rowid()
             writer.executemany(
@@ -105,6 +111,10 @@ class SqliteTransactions(SqlitePart):
             (transaction_id,),
         )
         return [Row(transaction_id, channel_id, to_amount(total)) for channel_id, total in rows]
+
+    def lift_fee_limits(self) -> None:
+        with self._transaction() as writer:
+            writer.execute(LIFT_FEE_LIMITS)
 
     def in_flight(self) -> dict[bytes, int]:
         rows = self._rows(

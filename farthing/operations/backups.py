@@ -99,8 +99,8 @@ def _look_at(settings: Settings, copy: Path, backup: Path) -> int:
         wrong = ledger.prove()
         if wrong:
             raise RestoreRefused(
-                f"{backup} does not add up: channel 0x{wrong[0].channel_id.hex()} "
-                f"{wrong[0].problem}, and {len(wrong) - 1} more: use another backup."
+                f"{backup} does not add up: {wrong[0]}, and {len(wrong) - 1} more: "
+                "use another backup."
             )
         if not ledger.recall(RESTORED):
             # A file that was copied in another way.

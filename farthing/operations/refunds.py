@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from farthing.chain.journal import FAILED, REFUSED, Queued
 from farthing.chain.queue import TransactionQueue
 from farthing.chain.settlement import Settlement
-from farthing.ledger import Channel, Ledger, NewCharge, NotReserved
+from farthing.ledger import Channel, Ledger, LedgerUnavailable, NewCharge, NotReserved
 from farthing.protocol import FarthingError, VoucherClaim
 from farthing.protocol.signatures import Signer
 
@@ -122,6 +122,9 @@ def _refund(
     rows = [(channel.channel_id, state.charged)] if claims else []
     try:
         number = queue.submit(KIND, subject, plan, rows)
+    except LedgerUnavailable:
+        # It may be written all the same, and then it is sent: the money stays out of reach.
+        raise
     except FarthingError:
         ledger.hold_refund(channel.channel_id, found.refund_nonce, 0)
         raise

@@ -33,6 +33,7 @@ class Books:
     Attributes:
         ledger: To be used through the other methods, or on threads of its own.
         reservations: One request at a time for each channel.
+        payers: Likewise for each payer, where prices have rules for payers.
         commits: Makes charges, many at a time.
         tasks: What goes on whoever waits for it.
     """
@@ -41,9 +42,9 @@ class Books:
         self.ledger = ledger
         self._thread = ThreadPoolExecutor(1, "farthing-ledger")
         self._commit_thread = ThreadPoolExecutor(1, "farthing-commit")
-        self.reservations = Reservations(
-            ledger, self._thread, limits.wait_seconds, limits.hold_seconds
-        )
+        wait, hold = limits.wait_seconds, limits.hold_seconds
+        self.reservations = Reservations(ledger, ledger.reserve, self._thread, wait, hold)
+        self.payers = Reservations(ledger, ledger.reserve_payers, self._thread, wait, hold)
         self.commits = Batcher(ledger.commit, self._commit_thread, COMMIT_BATCH)
         self.tasks: set[asyncio.Task[Any]] = set()
         self._forgot_at = 0

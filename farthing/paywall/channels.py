@@ -22,7 +22,7 @@ from farthing.paywall.checks import check_books, check_room
 from farthing.paywall.limits import Limits
 from farthing.paywall.onchain import DEPOSIT, OnChain, Refunded
 from farthing.paywall.prices import MAX_PRICE
-from farthing.paywall.reservations import Reservation
+from farthing.paywall.reservations import ChannelReservation
 from farthing.protocol import Domain, FarthingError
 from farthing.protocol.payments import ErrorCode, Payment, PaymentRefused
 
@@ -89,7 +89,7 @@ class Channels:
             await self._on_chain(self.chain.check_deposit, payment)
         await self._record(payment, mirror)
 
-    async def deposit(self, payment: Payment, reservation: Reservation) -> str:
+    async def deposit(self, payment: Payment, reservation: ChannelReservation) -> str:
         assert payment.deposit is not None
         if self.chain is None:
             raise PaymentRefused(ErrorCode.DEPOSIT_PAYLOAD, "deposits are not taken here")
@@ -111,7 +111,7 @@ class Channels:
         reservation.expires_at = time.monotonic() + self._limits.hold_seconds
         return transaction
 
-    async def refund(self, payment: Payment, reservation: Reservation) -> Refunded:
+    async def refund(self, payment: Payment, reservation: ChannelReservation) -> Refunded:
         """Claims what was charged and gives back the rest, or what was asked for of it.
 
         Raises:
@@ -171,7 +171,7 @@ class Channels:
                 ErrorCode.CHANNEL_BUSY, "another request of this channel went first: retry"
             )
 
-    async def _resync(self, payment: Payment, reservation: Reservation) -> None:
+    async def _resync(self, payment: Payment, reservation: ChannelReservation) -> None:
         assert self.chain is not None
         mirror = await self._on_chain(self.chain.mirror, payment.channel_id)
         reservation.state = await self._record(payment, mirror)
@@ -183,7 +183,7 @@ class Channels:
             self._ledger.mirror, payment.channel_id, payment.config, mirror
         )
 
-    async def keep_fresh(self, payment: Payment, reservation: Reservation) -> None:
+    async def keep_fresh(self, payment: Payment, reservation: ChannelReservation) -> None:
         """Asks the chain again about a channel that was last looked at long ago.
 
         The payment waits only if a withdrawal could have come and gone since then. When the chain
@@ -197,7 +197,7 @@ class Channels:
         else:
             await self._see(payment, reservation)
 
-    async def _see(self, payment: Payment, reservation: Reservation) -> None:
+    async def _see(self, payment: Payment, reservation: ChannelReservation) -> None:
         """Waits for a look at the chain; if it takes long or fails, things stay as they are."""
         done, late = await asyncio.wait({self._look(payment)}, timeout=self._limits.wait_seconds)
         for task in done:
@@ -229,7 +229,9 @@ class Channels:
             log.warning("channel 0x%s could not be looked up: %s", payment.channel_id.hex(), error)
             return None
 
-    async def check_room(self, payment: Payment, reservation: Reservation, price: int) -> None:
+    async def check_room(
+        self, payment: Payment, reservation: ChannelReservation, price: int
+    ) -> None:
         try:
             check_room(payment, reservation.state, price, self._limits.exposure_cap)
         except PaymentRefused:

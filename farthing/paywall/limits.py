@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from farthing.paywall.pricing.rules import PayerRule
+
+
+@dataclass(frozen=True)
+class PayerLimits:
+    """What bounds each payer, on all routes together.
+
+    Attributes:
+        denied: Addresses that nothing is sold to, as payer or as who signs for one; checksummed.
+        rules: Caps and rate limits, for a token's decimals; they come after those of a price.
+    """
+
+    denied: frozenset[str] = frozenset()
+    rules: tuple[PayerRule, ...] = ()
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -19,6 +34,7 @@ class Limits:
         answer_seconds: How long an answer is kept for a client that lost it.
         sync_seconds: After how long the chain is asked again about a channel that pays; well below
             the 900 seconds that a withdrawal takes at least.
+        payers: What bounds each payer.
     """
 
     exposure_cap: int | None = None
@@ -27,3 +43,4 @@ class Limits:
     answer_bytes: int = 262_144
     answer_seconds: int = 600
     sync_seconds: int = 300
+    payers: PayerLimits = PayerLimits()

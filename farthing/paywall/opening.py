@@ -12,11 +12,13 @@ from farthing.chain.settlement import Settlement
 from farthing.chain.wallets import is_contract
 from farthing.ledger.ledger import RESTORED
 from farthing.opening import Ask, Keys, fee_policy, open_books, open_contracts, open_keys, told
-from farthing.paywall.limits import Limits
+from farthing.paywall.limits import Limits, PayerLimits
 from farthing.paywall.offer import Offers
 from farthing.paywall.onchain import Collectors, OnChain
 from farthing.paywall.paywall import Paywall
-from farthing.paywall.prices import PriceFunction, Prices
+from farthing.paywall.prices import AnyPrice, Prices
+from farthing.paywall.pricing.caps import Cap, RateLimit
+from farthing.paywall.pricing.rules import PayerRule
 from farthing.paywall.receipts import Receipts
 from farthing.protocol import values
 from farthing.protocol.payments import Terms
@@ -24,11 +26,14 @@ from farthing.settings import ERC3009, PERMIT2, Settings
 
 log = logging.getLogger("farthing.paywall")
 
+# What caps of the settings are counted under, apart from those of a price.
+EVERYWHERE = "everywhere"
+
 
 def open_paywall(
     settings: Settings | str | Path,
     *,
-    prices: Mapping[str, PriceFunction] | None = None,
+    prices: Mapping[str, AnyPrice] | None = None,
     ask: Ask | None = None,
     keys: Keys | None = None,
     while_restored: bool = False,
@@ -40,7 +45,8 @@ def open_paywall(
 
     Args:
         settings: The settings, or the path of their file.
-        prices: Prices that a function computes; they are looked at before those of the file.
+        prices: Prices that are written in Python: functions, and those with rules. They are looked
+            at before those of the file.
         ask: Asks for the password of a keystore when ``FARTHING_PASSWORD`` is not set; without it
             that is an error.
         keys: The keys, if they are open already.
@@ -132,13 +138,15 @@ def _collectors(settings: Settings, settlement: Settlement) -> Collectors:
     return Collectors(taken[ERC3009], taken[PERMIT2])
 
 
-def _prices(settings: Settings, functions: Mapping[str, PriceFunction], decimals: int) -> Prices:
-    twice = functions.keys() & settings.prices.keys()
+def _prices(settings: Settings, written: Mapping[str, AnyPrice], decimals: int) -> Prices:
+    twice = written.keys() & settings.prices.keys()
     if twice:
-        problem = f"{min(twice)!r} is priced by a function too: remove the one or the other"
+        problem = f"{min(twice)!r} is priced in Python too: remove the one or the other"
         raise settings.invalid("prices", problem)
+    if not written and not settings.prices:
+        raise settings.invalid("prices", 'it is empty: price a path, like "GET /a" = "0.002"')
     with told(settings, "prices"):
-        return Prices({**functions, **settings.prices}, decimals)
+        return Prices({**written, **settings.prices}, decimals)
 
 
 def _limits(settings: Settings, prices: Prices, decimals: int) -> Limits:
@@ -156,4 +164,19 @@ def _limits(settings: Settings, prices: Prices, decimals: int) -> Limits:
         answer_bytes=limits.answer_bytes,
         answer_seconds=limits.answer_seconds,
         sync_seconds=limits.sync_seconds,
+        payers=_payer_limits(settings, decimals),
     )
+
+
+def _payer_limits(settings: Settings, decimals: int) -> PayerLimits:
+    payers = settings.payers
+    rules: list[PayerRule] = []
+    for field, period in (("day_cap", "P1D"), ("month_cap", "P1M")):
+        written = getattr(payers, field)
+        if written is not None:
+            settings.units(f"payers.{field}", written, decimals)
+            rules.append(Cap(written, period, EVERYWHERE).bind("", decimals))
+    if payers.requests_per_minute is not None:
+        rules.append(RateLimit(payers.requests_per_minute, "PT1M", EVERYWHERE))
+    denied = frozenset(values.address("deny", each) for each in payers.deny)
+    return PayerLimits(denied, tuple(rules))

@@ -40,9 +40,12 @@ from farthing.paywall.checks import (
 from farthing.paywall.limits import Limits
 from farthing.paywall.offer import Offers, payment_response, wants_page
 from farthing.paywall.onchain import ChainUnavailable, OnChain
-from farthing.paywall.prices import Prices, Refused, Request, Rule
+from farthing.paywall.payers import Payers
+from farthing.paywall.prices import Prices, Refused, Rule
+from farthing.paywall.pricing.request import Request, RequestInvalid
+from farthing.paywall.pricing.rules import RuleRefused
 from farthing.paywall.replies import Reply, json_reply
-from farthing.paywall.reservations import Reservation
+from farthing.paywall.reservations import ChannelReservation
 from farthing.protocol import ZERO_ADDRESS, Domain, FarthingError
 from farthing.protocol.payments import (
     RESPONSE_HEADER,
@@ -56,6 +59,8 @@ from farthing.protocol.receipts import Charge
 
 log = logging.getLogger("farthing.paywall")
 
+# Bytes that name what is asked for.
+TARGET = 32
 # Payments checked in one turn of the loop, about 60 microseconds each.
 CHECK_BATCH = 32
 # After how long a part that does not answer is taken to be down.
@@ -63,7 +68,7 @@ HEALTH_SECONDS = 2.0
 
 # A payment's header and price; the payment, and its channel where it could be had at once.
 _Sent: TypeAlias = tuple[bytes, int]
-_Checked: TypeAlias = tuple[Payment | PaymentRefused, Reservation | None]
+_Checked: TypeAlias = tuple[Payment | PaymentRefused, ChannelReservation | None]
 
 _HEADER = SIGNATURE_HEADER.lower().encode()
 _RESPONSE = RESPONSE_HEADER.lower().encode()
@@ -106,6 +111,7 @@ class Paywall:
         self.on_charge: Callable[[Charged], None] | None = None
         self.books = Books(ledger, limits)
         self.channels = Channels(self.books, chain, limits, self.counts)
+        self.payers = Payers(self.books, limits.payers)
         self._checks = Batcher(self._check_all, None, CHECK_BATCH, self._decline)
 
     # ------------------------------------------------------------ before the handler
@@ -129,6 +135,9 @@ class Paywall:
                 accept.append(value)
         try:
             price = self.prices.price(rule, _request(rule, arrival))
+        except RequestInvalid as error:
+            self.counts["request_invalid"] += 1
+            return json_reply(400, {"error": "request_invalid", "reason": str(error)})
         except Exception:
             # The function is the publisher's own; whatever it does, nothing is given away.
             log.exception("the price function of %s failed", rule.text)
@@ -145,6 +154,9 @@ class Paywall:
         except PaymentRefused as refused:
             self.counts[refused.code] += 1
             return self._refuse(refused, price, arrival)
+        except RuleRefused as refused:
+            self.counts[refused.code] += 1
+            return _refuse_payer(refused)
         except LedgerUnavailable as error:
             self.counts["ledger_unavailable"] += 1
             log.warning("%s", error)
@@ -175,6 +187,11 @@ class Paywall:
             raise payment
         if payment.config.payer_authorizer == ZERO_ADDRESS:
             await self.channels.check_signature(payment, self.domain)
+        try:
+            self.payers.check_denied(payment, rule.text)
+        except RuleRefused:
+            self._decline(sent, (payment, reservation))
+            raise
         admitting = self._reserved(rule, price, payment, reservation, arrival, started)
         if payment.deposit is None and not payment.is_refund:
             return await admitting
@@ -192,7 +209,7 @@ class Paywall:
         rule: Rule,
         price: int,
         payment: Payment,
-        reservation: Reservation | None,
+        reservation: ChannelReservation | None,
         arrival: Arrival,
         started: float,
     ) -> Admission | Reply:
@@ -205,7 +222,7 @@ class Paywall:
                 answer = await self._refund(payment, reservation, price, arrival)
                 self.books.reservations.give(reservation)
                 return answer
-            target, deposited = _target(arrival), ""
+            target, deposited = _target(arrival, payment), ""
             repeated = await self._repeated(payment, price, target, reservation.state)
             if repeated is not None:
                 self.books.reservations.give(reservation)
@@ -222,12 +239,27 @@ class Paywall:
             admission = Admission(payment, rule, price, target, reservation, deposited, started)
             if payment.wants_receipt and self.offers.receipts is not None:
                 admission._request = arrival.method, arrival.url()
+            if rule.function is not None or self.payers.rules(rule):
+                # Last, for from here on the payer is held too.
+                await self._apply_rules(admission, arrival)
         except BaseException:
             self.books.reservations.give(reservation)
             raise
         return admission
 
-    async def _take(self, payment: Payment) -> Reservation:
+    async def _apply_rules(self, admission: Admission, arrival: Arrival) -> None:
+        """Has rules lower what is charged, or refuse it."""
+        try:
+            await self.payers.open(admission, _request(admission._rule, arrival))
+        except RuleRefused as refused:
+            if admission._deposited:
+                # Its money has moved all the same.
+                admission.amount = 0
+                state = admission._reservation.state
+                refused.headers.append(self._told(admission._payment, state, admission))
+            raise
+
+    async def _take(self, payment: Payment) -> ChannelReservation:
         """Reserves a channel that another request holds, or that is not known."""
         taken = await self.books.reservations.take(payment.channel_id)
         if taken is NotReserved.UNKNOWN:
@@ -288,11 +320,14 @@ class Paywall:
         """The stored answer, for the channel's latest voucher sent once more for the same thing."""
         if (payment.ceiling, payment.signature) != (state.ceiling, state.signature):
             return None
-        if payment.ceiling == state.charged + price:
-            # It charged less than it allowed, and allows this one too.
+        # It was not charged, so it allows another one too: only its name tells it from that.
+        is_named = payment.ceiling == state.charged + price
+        if is_named and not payment.identifier:
             return None
         answer = await self.books.read(self.ledger.answer, payment.channel_id)
-        if answer is None or answer.target != target or answer.expires_at < time.time():
+        if answer is None or answer.expires_at < time.time():
+            return None
+        if answer.target[:TARGET] != target[:TARGET] or (is_named and answer.target != target):
             return None
         self.counts["repeated"] += 1
         return Reply(answer.status, answer.headers, answer.body)
@@ -344,8 +379,10 @@ class Paywall:
                 request_id=request_id,
                 time=now,
                 answer=answer,
+                reason=admission.reason,
+                change=admission._change,
             ),
-            partial(self.books.reservations.give, reservation),
+            partial(self._give, admission),
         )
         try:
             is_made = await made
@@ -383,12 +420,17 @@ class Paywall:
         Gives the headers to send with a failed handler's answer: they tell a client that has
         deposited that it did.
         """
-        self.books.reservations.give(admission._reservation)
+        self._give(admission)
         self.counts["handler_failed"] += 1
         if not admission._deposited:
             return []
         admission.amount = 0
         return [self._told(admission._payment, admission._reservation.state, admission)]
+
+    def _give(self, admission: Admission) -> None:
+        """Lets the next requests of the channel and its payer go on."""
+        self.books.reservations.give(admission._reservation)
+        self.payers.give(admission)
 
     def _receipt(
         self, admission: Admission, total: int, request_id: str, now: int
@@ -425,7 +467,7 @@ class Paywall:
         return _RESPONSE, header
 
     async def _refund(
-        self, payment: Payment, reservation: Reservation, price: int, arrival: Arrival
+        self, payment: Payment, reservation: ChannelReservation, price: int, arrival: Arrival
     ) -> Reply:
         state = reservation.state
         if payment.ceiling != state.charged:
@@ -489,13 +531,14 @@ class Paywall:
 
     async def close(self) -> None:
         """Waits for what is under way, and closes the ledger. May be called again."""
+        self.payers.close()
         await self.books.settle()
         await self.channels.close()
         await self.books.close()
 
 
 def _request(rule: Rule, arrival: Arrival) -> Request:
-    if rule.function is None:
+    if rule.function is None and not rule.payer_rules:
         return _NOTHING
     found = rule.pattern.fullmatch(arrival.path)
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in arrival.headers}
@@ -507,7 +550,16 @@ def _request(rule: Rule, arrival: Arrival) -> Request:
 _NOTHING = Request("", "", b"", {}, {})
 
 
-def _target(arrival: Arrival) -> bytes:
-    """Names what is asked for, so that an answer is only ever repeated for the same."""
+def _refuse_payer(refused: RuleRefused) -> Reply:
+    status, headers = 403, refused.headers
+    if refused.retry_after is not None:
+        status, headers = 429, [*headers, (b"retry-after", str(refused.retry_after).encode())]
+    return json_reply(status, {"error": refused.code, "reason": refused.reason}, headers)
+
+
+def _target(arrival: Arrival, payment: Payment) -> bytes:
+    """Names what is asked for, so that an answer is only ever repeated for the same; and then how
+    the client calls its payment, if it does."""
     text = f"{arrival.method}\0{arrival.path}\0".encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text + arrival.query, digest_size=32).digest()
+    target = hashlib.blake2b(text + arrival.query, digest_size=TARGET).digest()
+    return target + payment.identifier.encode()

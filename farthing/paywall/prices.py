@@ -2,8 +2,8 @@
 
 A rule is a method, a path and a price: ``"GET /articles/{slug}": "0.002"``. Without a method it is
 for all of them. ``{name}`` stands for one segment of the path, ``{name:path}`` for any number. A
-price is a decimal string in units of the token, ``"free"``, or a function of the request that gives
-one of these. The first rule that matches holds.
+price is a decimal string in units of the token, ``"free"``, a function of the request that gives
+one of these, or a `Price` with rules. The first rule that matches holds.
 
 What lies beneath a priced path is never free by accident: a path that comes to another rule once
 it is decoded again, folded to lower case or rid of ``..`` and double slashes, is refused, and so is
@@ -13,17 +13,28 @@ one under the same prefix that no rule matches. What should be free there is sai
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeAlias
 from urllib.parse import unquote
 
+from farthing.paywall.pricing.bases import Computed, Fixed
+from farthing.paywall.pricing.request import Request
+from farthing.paywall.pricing.rules import (
+    Base,
+    PayerRule,
+    Price,
+    PriceFunction,
+    PricingInvalid,
+    RequestRule,
+)
 from farthing.protocol import FarthingError
-from farthing.protocol.amounts import MAX_AMOUNT, AmountInvalid, to_units
+from farthing.protocol.amounts import MAX_AMOUNT, AmountInvalid
 
 MAX_PRICE = MAX_AMOUNT
-FREE = "free"
+AnyPrice: TypeAlias = str | PriceFunction | Price
 
 _RULE = re.compile(r"(?:([A-Z]+) +)?(/\S*)")
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
@@ -45,33 +56,12 @@ class PriceInvalid(FarthingError):
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a price may depend on.
-
-    Attributes:
-        method: In upper case.
-        path: Decoded, as the app sees it.
-        query: Raw query string.
-        headers: Names in lower case, and values; of repeated ones the last.
-        parameters: What the rule's ``{name}`` stand for.
-    """
-
-    method: str
-    path: str
-    query: bytes
-    headers: Mapping[str, str]
-    parameters: Mapping[str, str]
-
-
-PriceFunction: TypeAlias = Callable[[Request], str | int]
-
-
-@dataclass(frozen=True)
 class Rule:
     """One rule. ``price`` is smallest units of the token, None when ``function`` computes it.
 
     ``folded`` is the pattern for canonical paths; ``prefix`` what is beneath starts with, without a
-    slash at its end if the path has no parameter.
+    slash at its end if the path has no parameter. ``base`` is what it costs before ``payer_rules``
+    lower what is charged of it.
     """
 
     text: str
@@ -79,8 +69,10 @@ class Rule:
     pattern: re.Pattern[str]
     folded: re.Pattern[str]
     prefix: str
+    base: Base
     price: int | None
-    function: PriceFunction | None = None
+    function: Callable[[Request], int] | None
+    payer_rules: tuple[PayerRule, ...]
 
     @property
     def is_free(self) -> bool:
@@ -97,7 +89,7 @@ class Refused:
 class Prices:
     """All rules of a publisher."""
 
-    def __init__(self, rules: Mapping[str, str | PriceFunction], decimals: int) -> None:
+    def __init__(self, rules: Mapping[str, AnyPrice], decimals: int) -> None:
         """Reads the rules, in their order, for a token with ``decimals`` decimals.
 
         Raises:
@@ -119,20 +111,17 @@ class Prices:
 
         Raises:
             PriceInvalid: The rule's function gave no price.
+            RequestInvalid: The request has none as it is.
         """
         if rule.function is None:
             assert rule.price is not None
             return rule.price
-        computed = rule.function(request)
-        if type(computed) is int and 0 <= computed <= MAX_PRICE:
-            return computed
-        if isinstance(computed, str):
-            return self._units(rule.text, computed)
-        raise PriceInvalid(
-            rule.text, f"its function gave {computed!r}; give a decimal string or smallest units"
-        )
+        try:
+            return rule.function(request)
+        except (PricingInvalid, AmountInvalid) as error:
+            raise PriceInvalid(rule.text, str(error)) from None
 
-    def _rule(self, text: str, price: str | PriceFunction) -> Rule:
+    def _rule(self, text: str, price: AnyPrice) -> Rule:
         written = _RULE.fullmatch(text)
         if written is None:
             raise PriceInvalid(text, "write a path such as /articles/{slug}, or GET and a path")
@@ -142,19 +131,12 @@ class Prices:
         if not parameters and prefix != "/":
             prefix = prefix.removesuffix("/")
         pattern, folded = _compile(text, path)
-        if callable(price):
-            return Rule(text, method, pattern, folded, prefix, None, price)
-        if not isinstance(price, str):
-            raise PriceInvalid(text, f"{price!r} is not a price; write it in quotes, like '0.002'")
-        return Rule(text, method, pattern, folded, prefix, self._units(text, price))
-
-    def _units(self, rule: str, text: str) -> int:
-        if text == FREE:
-            return 0
         try:
-            return to_units(text, self.decimals)
-        except AmountInvalid as error:
-            raise PriceInvalid(rule, f"{error}, or 'free'") from None
+            base, function, payer_rules = _bind(text, price, self.decimals)
+        except (PricingInvalid, AmountInvalid) as error:
+            raise PriceInvalid(text, str(error)) from None
+        units = base.units if isinstance(base, Fixed) and function is None else None
+        return Rule(text, method, pattern, folded, prefix, base, units, function, payer_rules)
 
     def _find(self, method: str, path: str) -> Rule | Refused | None:
         # An app answers HEAD with the handler of GET.
@@ -172,6 +154,38 @@ class Prices:
             if _is_beneath(canonical, priced) or _is_beneath(path.casefold(), priced):
                 return Refused(priced.text)
         return None
+
+
+def _bind(
+    route: str, price: AnyPrice, decimals: int
+) -> tuple[Base, Callable[[Request], int] | None, tuple[PayerRule, ...]]:
+    """A price's base, what computes it where it is not always the same, and the rules that lower
+    what is charged of it."""
+    written = price if isinstance(price, Price) else Price(price)
+    base = _base(written.base).bind(decimals)
+    rules = [rule.bind(route, decimals) for rule in written.rules]
+    request_rules = [rule for rule in rules if isinstance(rule, RequestRule)]
+    payer_rules = tuple(rule for rule in rules if isinstance(rule, PayerRule))
+    if isinstance(base, Fixed) and not request_rules:
+        return base, None, payer_rules
+    return base, partial(_compute, base, request_rules), payer_rules
+
+
+def _base(price: str | PriceFunction | Base) -> Base:
+    if isinstance(price, str):
+        return Fixed(price)
+    if isinstance(price, Base):
+        return price
+    if callable(price):
+        return Computed(price)
+    raise PricingInvalid(f"{price!r} is not a price; write it in quotes, like '0.002'")
+
+
+def _compute(base: Base, rules: list[RequestRule], request: Request) -> int:
+    price, now = base.announced(request), int(time.time())
+    for rule in rules:
+        price = rule.price(request, price, now)
+    return price
 
 
 def _is_beneath(path: str, rule: Rule) -> bool:

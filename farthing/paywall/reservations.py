@@ -1,16 +1,22 @@
-"""One request at a time for each channel, in this process and in all that share the ledger."""
+"""One request at a time for each channel, in this process and in all that share the ledger.
+
+Likewise for each payer, where prices have rules for payers.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
+from typing import Generic, TypeAlias, TypeVar
 
 from farthing.ledger import ChannelState, Ledger, LedgerUnavailable, NotReserved
 from farthing.paywall.batcher import Batcher
+
+State = TypeVar("State")
 
 # Requests of one channel that may wait for another at a time, in this process. A client that asks
 # again because it lost an answer is one or two; more than this is somebody else.
@@ -22,87 +28,99 @@ BATCH = 256
 SWEEP = 0.25
 
 
-class Reservation:
-    """A channel that is held. ``state`` is what it was when it was reserved."""
+class Reservation(Generic[State]):
+    """A channel or payer that is held. ``state`` is what it was when it was reserved."""
 
-    __slots__ = ("channel_id", "expires_at", "state")
+    __slots__ = ("expires_at", "name", "state")
 
-    def __init__(self, channel_id: bytes, state: ChannelState, expires_at: float) -> None:
-        self.channel_id = channel_id
+    def __init__(self, name: bytes, state: State, expires_at: float) -> None:
+        self.name = name
         self.state = state
         self.expires_at = expires_at
 
 
-class Reservations:
+ChannelReservation: TypeAlias = Reservation[ChannelState]
+
+
+class Reservations(Generic[State]):
     """Gives out reservations; to be used by one event loop.
 
     Args:
-        ledger: Whose channels they are.
+        ledger: Whose channels or payers they are.
+        reserve: Its method that reserves them, by names of 32 bytes.
         executor: Where a ledger is asked that must be waited for; one thread of its own.
-        wait: Seconds a request waits for another of its channel.
+        wait: Seconds a request waits for another of the same name.
         hold: Seconds a request may hold its channel. Then others may go on, and it is the fence of
             `Ledger.commit` that keeps the channel from being charged by both.
     """
 
-    def __init__(self, ledger: Ledger, executor: Executor, wait: float, hold: float) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        reserve: Callable[[Sequence[bytes]], list[State | NotReserved]],
+        executor: Executor,
+        wait: float,
+        hold: float,
+    ) -> None:
         self._ledger = ledger
+        self._reserve_now = reserve
         self._wait = wait
         self._hold = hold
         self._waiting: dict[bytes, deque[asyncio.Future[None]]] = {}
         # The oldest first.
-        self._held: dict[Reservation, None] = {}
+        self._held: dict[Reservation[State], None] = {}
         self._is_sweeping = False
         where = None if ledger.is_local else executor
-        self._reserve = Batcher(ledger.reserve, where, BATCH, self._decline)
+        self._reserve = Batcher(reserve, where, BATCH, self._decline)
         self._release: Batcher[bytes, None] = Batcher(self._release_all, where, BATCH)
 
-    def take_free(self, channel_ids: Sequence[bytes]) -> list[Reservation | None]:
+    def take_free(self, names: Sequence[bytes]) -> list[Reservation[State] | None]:
         """Reserves what nobody holds or waits for, at once; None for each other.
 
         That is the way of nearly every payment. The others go by `take`, which waits, and says
         what is wrong: a channel that is not known, a ledger that does not answer.
         """
-        free = [each for each in dict.fromkeys(channel_ids) if each not in self._waiting]
+        free = [each for each in dict.fromkeys(names) if each not in self._waiting]
         if not self._ledger.is_local or not free:
-            return [None] * len(channel_ids)
+            return [None] * len(names)
         try:
-            states = self._ledger.reserve(free)
+            states = self._reserve_now(free)
         except LedgerUnavailable:
-            return [None] * len(channel_ids)
+            return [None] * len(names)
         taken = {
-            channel_id: self._hold_one(channel_id, state)
-            for channel_id, state in zip(free, states, strict=True)
+            name: self._hold_one(name, state)
+            for name, state in zip(free, states, strict=True)
             if not isinstance(state, NotReserved)
         }
-        for channel_id in taken:
-            self._waiting[channel_id] = deque()
+        for name in taken:
+            self._waiting[name] = deque()
         # Of two of one channel, the first has it.
-        return [taken.pop(channel_id, None) for channel_id in channel_ids]
+        return [taken.pop(name, None) for name in names]
 
-    async def take(self, channel_id: bytes) -> Reservation | NotReserved:
+    async def take(self, name: bytes) -> Reservation[State] | NotReserved:
         """Reserves a channel, after those that asked before, or says why not.
 
         Raises:
             LedgerUnavailable: The database could not be asked.
         """
         deadline = time.monotonic() + self._wait
-        waiting = self._waiting.get(channel_id)
+        waiting = self._waiting.get(name)
         if waiting is None:
-            self._waiting[channel_id] = deque()
-        elif not await self._turn(channel_id, waiting, deadline):
+            self._waiting[name] = deque()
+        elif not await self._turn(name, waiting, deadline):
             return NotReserved.BUSY
         try:
-            state = await self._ask(channel_id, deadline)
+            state = await self._ask(name, deadline)
         except BaseException:
-            self._next(channel_id)
+            self._next(name)
             raise
         if isinstance(state, NotReserved):
-            self._next(channel_id)
+            self._next(name)
             return state
-        return self._hold_one(channel_id, state)
+        return self._hold_one(name, state)
 
-    def _hold_one(self, channel_id: bytes, state: ChannelState) -> Reservation:
-        reservation = Reservation(channel_id, state, time.monotonic() + self._hold)
+    def _hold_one(self, name: bytes, state: State) -> Reservation[State]:
+        reservation = Reservation(name, state, time.monotonic() + self._hold)
         self._held[reservation] = None
         if not self._is_sweeping:
             self._is_sweeping = True
@@ -110,20 +128,20 @@ class Reservations:
             loop.call_later(SWEEP, self._sweep, loop)
         return reservation
 
-    def give(self, reservation: Reservation) -> None:
+    def give(self, reservation: Reservation[State]) -> None:
         """Gives a channel back; what was given back before is left alone."""
         if reservation not in self._held:
             return
         del self._held[reservation]
-        channel_id = reservation.channel_id
+        name = reservation.name
         if self._ledger.is_local:
             try:
-                self._ledger.release([channel_id])
+                self._ledger.release([name])
             finally:
-                self._next(channel_id)
+                self._next(name)
         else:
-            released = self._release.submit(channel_id)
-            released.add_done_callback(partial(self._released, channel_id))
+            released = self._release.submit(name)
+            released.add_done_callback(partial(self._released, name))
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Gives back what is held too long; one timer for all, not one for each request."""
@@ -135,7 +153,7 @@ class Reservations:
             loop.call_later(SWEEP, self._sweep, loop)
 
     async def _turn(
-        self, channel_id: bytes, waiting: deque[asyncio.Future[None]], deadline: float
+        self, name: bytes, waiting: deque[asyncio.Future[None]], deadline: float
     ) -> bool:
         if len(waiting) >= MAX_WAITING:
             return False
@@ -153,50 +171,50 @@ class Reservations:
         except asyncio.CancelledError:
             # It may have been told that it is its turn, and then has to pass that on.
             if turn.done():
-                self._next(channel_id)
+                self._next(name)
             else:
                 waiting.remove(turn)
             raise
         return True
 
-    def _next(self, channel_id: bytes) -> None:
-        waiting = self._waiting[channel_id]
+    def _next(self, name: bytes) -> None:
+        waiting = self._waiting[name]
         if waiting:
             waiting.popleft().set_result(None)
         else:
-            del self._waiting[channel_id]
+            del self._waiting[name]
 
-    async def _ask(self, channel_id: bytes, deadline: float) -> ChannelState | NotReserved:
+    async def _ask(self, name: bytes, deadline: float) -> State | NotReserved:
         poll = FIRST_POLL
         while True:
-            asked = self._reserve.submit(channel_id)
+            asked = self._reserve.submit(name)
             try:
                 state = await asked
             except asyncio.CancelledError:
                 # The answer may have come in the same turn; if it comes later it is declined too.
                 if asked.done() and not asked.cancelled() and asked.exception() is None:
-                    self._decline(channel_id, asked.result())
+                    self._decline(name, asked.result())
                 raise
             if state is not NotReserved.BUSY or time.monotonic() >= deadline:
                 return state
             await asyncio.sleep(poll)
             poll = min(2 * poll, LAST_POLL)
 
-    def _decline(self, channel_id: bytes, state: ChannelState | NotReserved) -> None:
+    def _decline(self, name: bytes, state: State | NotReserved) -> None:
         """Gives back what the ledger reserved for somebody who has gone, and nothing else's."""
         if isinstance(state, NotReserved):
             return
         if self._ledger.is_local:
-            self._ledger.release([channel_id])
+            self._ledger.release([name])
         else:
             # A ledger that cannot be reached has lost its reservations with the connection.
-            self._release.submit(channel_id).add_done_callback(lambda done: done.exception())
+            self._release.submit(name).add_done_callback(lambda done: done.exception())
 
-    def _release_all(self, channel_ids: Sequence[bytes]) -> list[None]:
-        self._ledger.release(channel_ids)
-        return [None] * len(channel_ids)
+    def _release_all(self, names: Sequence[bytes]) -> list[None]:
+        self._ledger.release(names)
+        return [None] * len(names)
 
-    def _released(self, channel_id: bytes, released: asyncio.Future[None]) -> None:
+    def _released(self, name: bytes, released: asyncio.Future[None]) -> None:
         # A ledger that cannot be reached has lost its reservations with the connection.
         released.exception()
-        self._next(channel_id)
+        self._next(name)

@@ -6,6 +6,7 @@ writes what is read here. Source: x402's ``scheme_batch_settlement_evm.md``.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -26,7 +27,10 @@ SIGNATURE_HEADER = "PAYMENT-SIGNATURE"
 RESPONSE_HEADER = "PAYMENT-RESPONSE"
 # A header of the published clients is about 1,600 bytes, with a Permit2 deposit about 2,600.
 MAX_HEADER = 16_384
+# x402's extension by which a client names a payment and its repetitions.
+IDENTIFIER = "payment-identifier"
 
+_NAME = re.compile(r"[A-Za-z0-9_-]{16,128}")
 _PREFIX = "invalid_batch_settlement_evm_"
 
 
@@ -213,9 +217,12 @@ class _RefundPayload(_Paying, frozen=True, tag_field="type", tag="refund"):
     amount: str | None = None
 
 
-class _Extensions(msgspec.Struct, frozen=True, rename={"receipts": EXTENSION}):
+class _Extensions(
+    msgspec.Struct, frozen=True, rename={"receipts": EXTENSION, "identifier": IDENTIFIER}
+):
     # Whatever stands there asks for a receipt; published clients send back what was announced.
     receipts: Any = None
+    identifier: Any = None
 
 
 class _PaymentPayload(msgspec.Struct, frozen=True):
@@ -268,6 +275,7 @@ class Payment(msgspec.Struct, frozen=True):
         is_refund: Whether it asks for its money back instead of a resource.
         refund_amount: How much; None is all of it.
         wants_receipt: Whether it asks for a signed statement of the charge.
+        identifier: What the client calls this payment and its repetitions; empty for nothing.
     """
 
     network: str
@@ -282,6 +290,7 @@ class Payment(msgspec.Struct, frozen=True):
     is_refund: bool = False
     refund_amount: int | None = None
     wants_receipt: bool = False
+    identifier: str = ""
 
 
 def read_payment(header: bytes) -> Payment:
@@ -351,7 +360,21 @@ def _payment(
         is_refund=isinstance(payload, _RefundPayload),
         refund_amount=refund,
         wants_receipt=sent.extensions is not None and sent.extensions.receipts is not None,
+        identifier="" if sent.extensions is None else _identifier(sent.extensions.identifier),
     )
+
+
+def identifier_of(name: str) -> dict[str, Any]:
+    """The ``extensions`` of a payment that has a name of its own: 16 to 128 letters, digits,
+    hyphens and underscores. Source: x402's extension ``payment-identifier``."""
+    return {IDENTIFIER: {"info": {"required": False, "id": name}}}
+
+
+def _identifier(sent: Any) -> str:
+    """The name; empty for none, or one that cannot be."""
+    info = sent.get("info") if isinstance(sent, dict) else None
+    name = info.get("id") if isinstance(info, dict) else None
+    return name if isinstance(name, str) and _NAME.fullmatch(name) else ""
 
 
 # A client sends the same config with every payment, and checking it costs as much as reading it.

@@ -17,6 +17,7 @@ from farthing.redeemer.batches import claim_transaction, redeem_transaction
 from farthing.redeemer.desk import Desk
 from farthing.redeemer.gas import SETTLE_GAS, predict
 from farthing.redeemer.money import GasPrice, pays
+from farthing.redeemer.packer import NO_DEADLINE
 from farthing.redeemer.plan import CLAIM, REDEEM, SETTLE, Planned, Settle
 
 
@@ -65,7 +66,8 @@ class Orders:
         transaction = self._desk.settlement.plan_settle(settle.receiver, settle.token)
         named = (settle.receiver + settle.token).encode()
         subject = keccak(named + settle.total_claimed.to_bytes(16, "big"))
-        self._submit(SETTLE, subject, replace(transaction, gas=settle.gas), [])
+        limit = self._gas.most(settle.value, settle.gas, settle.share)
+        self._submit(SETTLE, subject, replace(transaction, gas=settle.gas), [], limit)
 
     def _redeem(self, planned: Planned, books: Mapping[bytes, Books]) -> None:
         settlement, batch = self._desk.settlement, planned.batch
@@ -100,7 +102,8 @@ class Orders:
             )
             return
         totals = [outcome.total for outcome in prediction.outcomes]
-        self._enqueue(REDEEM, transaction, batch.channel_ids, totals)
+        limit = self._limit(planned, prediction.amount, prediction.gas)
+        self._enqueue(REDEEM, transaction, batch.channel_ids, totals, limit)
 
     def _claim(self, planned: Planned, books: Mapping[bytes, Books]) -> None:
         rows = []
@@ -119,7 +122,8 @@ class Orders:
         used = self._desk.node.estimate(self._call(transaction))
         if pays(value, self._gas.cost(used + SETTLE_GAS), planned.share):
             ids, totals = [each for each, _ in rows], [claim.total_claimed for claim in claims]
-            self._enqueue(CLAIM, replace(transaction, gas=used), ids, totals)
+            limit = self._limit(planned, value, used + SETTLE_GAS)
+            self._enqueue(CLAIM, replace(transaction, gas=used), ids, totals, limit)
 
     def _accepted(
         self, rows: Sequence[tuple[bytes, VoucherClaim]]
@@ -143,12 +147,26 @@ class Orders:
         half = len(rows) // 2
         return self._accepted(rows[:half]) + self._accepted(rows[half:])
 
+    def _limit(self, planned: Planned, value: int, gas: int) -> int | None:
+        """The most a gas may cost a transaction, so that it pays whenever it is mined.
+
+        None before a withdrawal: what is redeemed too late is lost.
+        """
+        if planned.deadline < NO_DEADLINE:
+            return None
+        return self._gas.most(value, gas, planned.share)
+
     def _enqueue(
-        self, kind: str, transaction: Transaction, ids: Sequence[bytes], totals: Sequence[int]
+        self,
+        kind: str,
+        transaction: Transaction,
+        ids: Sequence[bytes],
+        totals: Sequence[int],
+        limit: int | None,
     ) -> None:
         rows = list(zip(ids, totals, strict=True))
         subject = keccak(b"".join(each + total.to_bytes(16, "big") for each, total in rows))
-        self._submit(kind, subject, transaction, rows)
+        self._submit(kind, subject, transaction, rows, limit)
 
     def _submit(
         self,
@@ -156,6 +174,7 @@ class Orders:
         subject: bytes,
         transaction: Transaction,
         rows: Sequence[tuple[bytes, int]],
+        limit: int | None,
     ) -> None:
         # One that is through does not stand in the way: the same rows can be due once more, for
         # example after a top-up.
@@ -163,7 +182,7 @@ class Orders:
             if known.state != FINAL:
                 break
             subject = keccak(subject + known.id.to_bytes(8, "big"))
-        self.submitted.append(self._desk.queue.submit(kind, subject, transaction, rows))
+        self.submitted.append(self._desk.queue.submit(kind, subject, transaction, rows, limit))
 
     def _call(self, transaction: Transaction) -> Call:
         address = self._desk.settlement.address

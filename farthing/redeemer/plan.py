@@ -97,6 +97,7 @@ class Settle:
         value: What it brings.
         total_claimed: What was claimed for the receiver in all by then; names the payout.
         cost: What its gas costs, in the token's smallest units.
+        share: What of its value it may cost.
     """
 
     receiver: str
@@ -105,6 +106,7 @@ class Settle:
     total_claimed: int
     gas: int
     cost: int
+    share: Fraction
 
 
 @dataclass

@@ -27,6 +27,7 @@ from farthing.redeemer.booking import Booked, Bookkeeper
 from farthing.redeemer.desk import Desk
 from farthing.redeemer.money import GasPrice, pays
 from farthing.redeemer.orders import Orders
+from farthing.redeemer.packer import NO_DEADLINE
 from farthing.redeemer.plan import CLAIM, SETTLE, Plan, Settle, Way, make_plan
 from farthing.redeemer.policy import ALL, Moment, Policy, Reason, choose
 
@@ -152,6 +153,7 @@ class Redeemer:
             self._desk.node.check_chain()
             step = Step("", booked=self._books.book())
             step.problems = [each.problem for each in step.booked if each.problem]
+            self._ledger.lift_fee_limits()
             if step.booked or self._latest is None or not self._is_quiet(self._latest):
                 head = self._desk.node.head()
                 asked = self._is_asked()
@@ -250,8 +252,9 @@ class Redeemer:
             plan.notes.append(f"{said} waits, for the token does not pay it out: {error}")
             return
         cost = plan.gas.cost(gas)
-        if pays(owed, cost, ALL if asked else self.policy.share):
-            plan.settles.append(Settle(receiver, self._token, owed, claimed, gas, cost))
+        share = ALL if asked else self.policy.share
+        if pays(owed, cost, share):
+            plan.settles.append(Settle(receiver, self._token, owed, claimed, gas, cost, share))
         else:
             plan.notes.append(f"{said} waits, for paying it out costs {self._desk.show(cost)}")
 
@@ -261,14 +264,14 @@ class Redeemer:
     # ------------------------------------------------------------ ordering
 
     def _submit(self, step: Step, plan: Plan, head: Head, asked: bool) -> None:
-        room = OUTSTANDING - len(self._unseen())
+        room = self._room(plan)
         goes_on = len(plan.batches) > room
         if plan.is_run or asked:
             # Before anything is ordered: a run that is cut off goes on.
             self._remember_run(head, goes_on=True)
         orders = Orders(self._desk, head, plan.gas)
         step.submitted, problems = orders.submitted, orders.problems
-        for planned in plan.batches[: max(room, 0)]:
+        for planned in plan.batches[:room]:
             # Also so that nobody else begins while this one is at it for long.
             if not self._ledger.take_lease(self._lease, LEASE_SECONDS):
                 problems.append("another redeemer took over in the middle of a step.")
@@ -282,6 +285,14 @@ class Redeemer:
             self._remember_run(head, goes_on=False)
             if asked:
                 self._ledger.remember(_ASKED, "")
+
+    def _room(self, plan: Plan) -> int:
+        """How many of a plan's batches may be ordered. Those that withdrawals press for, which come
+        first, do not wait until those are through that wait for cheaper gas."""
+        unseen = self._unseen()
+        pressing = sum(each.deadline < NO_DEADLINE for each in plan.batches)
+        beside = sum(each.fee_limit is None for each in unseen)
+        return max(OUTSTANDING - len(unseen), min(pressing, OUTSTANDING - beside), 0)
 
     # ------------------------------------------------------------ the ledger's texts
 

@@ -1,21 +1,23 @@
-"""A paywall that may not charge yet: its ledger was restored and has not caught up."""
+"""A paywall that may not charge yet, for its ledger was restored, or no longer, for it stops."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 
 from farthing.ledger import LedgerUnavailable
 from farthing.operations.restored import is_restored
 from farthing.paywall import Paywall, PaywallMiddleware
-from farthing.paywall.asgi import App, Receive, Scope, Send
+from farthing.paywall.asgi import App, Message, Receive, Scope, Send
 
 log = logging.getLogger("farthing.serve")
 
 # Seconds between two looks whether it may.
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 30
-_BODY = b'{"error":"ledger_restored"}'
+_RESTORED = b'{"error":"ledger_restored"}'
+_STOPPING = b'{"error":"server_stops"}'
 
 
 class Gate:
@@ -29,17 +31,29 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_paid = scope["type"] == "http" and self._is_priced(scope)
-        if self._is_open or not is_paid or await self._may_charge():
+        if not is_paid:
             await self._inner(scope, receive, send)
-            return
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(_BODY)).encode()),
-            (b"cache-control", b"no-store"),
-            (b"retry-after", str(RETRY_SECONDS).encode()),
-        ]
-        await send({"type": "http.response.start", "status": 503, "headers": headers})
-        await send({"type": "http.response.body", "body": _BODY})
+        elif self._is_open or await self._may_charge():
+            await self._serve(scope, receive, send)
+        else:
+            await _wait(send, _RESTORED)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a priced request. The server cancels it when it stops and has waited long enough;
+        what it began on the chain or in the ledger goes on, and the client asks again."""
+        has_begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._inner(scope, receive, noted)
+        except asyncio.CancelledError:
+            if has_begun:
+                raise
+            await _wait(send, _STOPPING)
 
     def _is_priced(self, scope: Scope) -> bool:
         return self._inner.find(scope["method"], scope)[0] is not None
@@ -54,3 +68,15 @@ class Gate:
             except LedgerUnavailable as error:
                 log.warning("%s", error)
         return self._is_open
+
+
+async def _wait(send: Send, body: bytes) -> None:
+    """Tells a client to come back."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"retry-after", str(RETRY_SECONDS).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from farthing.operations.start import PARTS, Operations
 from farthing.paywall import Paywall, PaywallMiddleware, open_paywall
 from farthing.paywall.admission import Charged
 from farthing.paywall.asgi import App
+from farthing.paywall.prices import AnyPrice
 from farthing.protocol import FarthingError
 from farthing.serve.admin import Admin
 from farthing.serve.gate import Gate
@@ -80,6 +81,7 @@ def serve(
     grace: int,
     only: Iterable[str] = (),
     ask: Ask | None = None,
+    prices: str | None = None,
 ) -> None:
     """Serves ``app`` until SIGTERM or SIGINT, then ends what is under way and returns.
 
@@ -92,15 +94,17 @@ def serve(
         grace: Seconds that requests and parts under way have to end.
         only: The parts to run, of `PARTS`; all without any.
         ask: Asks for a keystore's password; see `open_keys`.
+        prices: ``module:attribute`` of prices that are written in Python; see `open_paywall`.
 
     Raises:
-        AppUnusable: There is no such app.
+        AppUnusable: There is no such app, or no such prices.
         PortUnusable: One of the ports is taken.
         SettingsInvalid, KeyUnusable: see `open_paywall`. Nothing was started then.
     """
     settings = Settings.load(config)
     names = frozenset(only) or frozenset(PARTS)
     application = load_app(app) if "paywall" in names else None
+    written = load_prices(prices) if application is not None else None
     with contextlib.ExitStack() as stack:
         readers = None if application is None else stack.enter_context(public.listen())
         operators = stack.enter_context(admin.listen())
@@ -110,7 +114,7 @@ def serve(
         operations = Operations(settings, keys, contracts, names)
         site = None
         if application is not None and readers is not None:
-            paywall = open_paywall(settings, keys=keys, while_restored=True)
+            paywall = open_paywall(settings, prices=written, keys=keys, while_restored=True)
             mark_if_behind(settings, paywall.ledger, contracts.settlement, time.time())
             site = Site(application, paywall, readers)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -125,13 +129,7 @@ def load_app(name: str | None) -> App:
     """
     if name is None:
         raise AppUnusable("no app is named: name one such as app:app, or run --only other parts.")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        app: Any = import_from_string(name)
-    except Exception as error:
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{type(error).__name__} in {at.filename}, line {at.lineno}"
-        raise AppUnusable(f"{name} cannot be imported: {error} ({where}): correct it.") from error
+    app = _imported(name)
     # Functions, and objects with a method that is called.
     if not any(map(inspect.iscoroutinefunction, (app, type(app).__call__))):
         raise AppUnusable(
@@ -145,6 +143,30 @@ def load_app(name: str | None) -> App:
         )
     found: App = app
     return found
+
+
+def load_prices(name: str | None) -> Mapping[str, AnyPrice] | None:
+    """The prices called ``name``; None without a name.
+
+    Raises:
+        AppUnusable: There are none.
+    """
+    if name is None:
+        return None
+    prices = _imported(name)
+    if not isinstance(prices, Mapping):
+        raise AppUnusable(f"{name} are no prices: name a dict, from paths to prices.")
+    return prices
+
+
+def _imported(name: str) -> Any:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return import_from_string(name)
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} in {at.filename}, line {at.lineno}"
+        raise AppUnusable(f"{name} cannot be imported: {error} ({where}): correct it.") from error
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from farthing.protocol import (
     recover,
     sign,
 )
-from farthing.protocol.payments import VERSION, write_header
+from farthing.protocol.payments import VERSION, identifier_of, write_header
 from farthing.protocol.receipts import EXTENSION
 from farthing.wallet.consents import deposit_payload
 from farthing.wallet.errors import (
@@ -157,6 +157,7 @@ class Wallet:
         self.locks = LaneLocks(Path(f"{path}-lanes"))
         self.remembered = Remembered()
         self._session = session
+        self._run = secrets.token_hex(8)
         self._main = main
         self._approve = approve
         self._receipts = receipts
@@ -269,7 +270,10 @@ class Wallet:
 
     def header(self, offer: Offer, signing: Signing) -> str:
         """The PAYMENT-SIGNATURE header of a payment that was authorized: signed here and now."""
-        return self._header(offer, signing.lane, signing.ceiling, "voucher")
+        # A payment that costs nothing leaves its voucher as it is: by its name a server tells the
+        # next one from this one sent again.
+        name = f"{self._run}-{signing.payment_id}"
+        return self._header(offer, signing.lane, signing.ceiling, "voucher", name=name)
 
     def refund_header(self, offer: Offer, lane: Lane, amount: int | None) -> str:
         """The header that asks a server for ``amount`` back, or for all that is not charged.
@@ -279,7 +283,13 @@ class Wallet:
         return self._header(offer, lane, lane.charged, "refund", amount)
 
     def _header(
-        self, offer: Offer, lane: Lane, ceiling: int, kind: str, refund: int | None = None
+        self,
+        offer: Offer,
+        lane: Lane,
+        ceiling: int,
+        kind: str,
+        refund: int | None = None,
+        name: str = "",
     ) -> str:
         voucher = Voucher(lane.channel_id, ceiling)
         signature = sign(self._session, voucher, self.place.domain)
@@ -299,8 +309,11 @@ class Wallet:
             deposit = deposit_payload(self._main, self.place, lane, lane.deposit)
             payload |= {"type": "deposit", "deposit": deposit}
         message = {"x402Version": VERSION, "accepted": offer.accepted, "payload": payload}
+        extensions: dict[str, Any] = identifier_of(name) if name else {}
         if self._receipts and offer.asks_for_receipts:
-            message["extensions"] = {EXTENSION: {"info": {}}}
+            extensions[EXTENSION] = {"info": {}}
+        if extensions:
+            message["extensions"] = extensions
         return write_header(message).decode()
 
     def _plan_deposit(

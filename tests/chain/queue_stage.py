@@ -81,12 +81,19 @@ class Stage:
         """Gives ``amount`` to the nobody of that number: done twice it would show."""
         return self.world.token._transaction("transfer", nobody(number), amount, gas=gas)
 
-    def submit(self, number: int | None = None, amount: int = 1, gas: int | None = GAS) -> int:
+    def submit(
+        self,
+        number: int | None = None,
+        amount: int = 1,
+        gas: int | None = GAS,
+        fee_limit: int | None = None,
+    ) -> int:
         if number is None:
             number = self._orders
         self._orders = max(self._orders, number) + 1
         subject = b"payment %d" % number
-        return self.queue.submit("pay", subject, self.payment(number, amount, gas))
+        plan = self.payment(number, amount, gas)
+        return self.queue.submit("pay", subject, plan, fee_limit=fee_limit)
 
     def paid(self, number: int) -> int:
         return self.world.token.balance_of(nobody(number))

@@ -67,6 +67,10 @@ def test_connect__the_node_hangs_up() -> None:
         (b'"0x1"', "its answer is not JSON-RPC"),
         (b"{}", "its answer is not a chain id"),
         (b'{"jsonrpc": "2.0", "id": 0, "error": "no"}', "its answer is not a chain id"),
+        (
+            b'{"jsonrpc": "2.0", "id": 0, "error": {"code": -32005, "message": "key 0xf00: busy"}}',
+            "it refuses to tell its chain id now",
+        ),
         (result(None), "its answer is not a chain id"),
         (result("one"), "its answer is not a chain id"),
         (result({}), "its answer is not a chain id"),

@@ -328,3 +328,14 @@ def test_command__port_that_is_none(port: str) -> None:
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (2, "")
     assert "Invalid value for '--port'" in err
+
+
+def test_give_coins__the_account_owns_so_many(net: Devnet) -> None:
+    net.give_coins("0x" + "ab" * 20, 12_345)
+    assert net.w3.eth.get_balance(net.w3.to_checksum_address("0x" + "ab" * 20)) == 12_345
+
+
+def test_mine__so_many_blocks_more(net: Devnet) -> None:
+    before = net.w3.eth.block_number
+    net.mine(3)
+    assert net.w3.eth.block_number == before + 3

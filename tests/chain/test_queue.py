@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from farthing.chain import queue
 from farthing.chain.fees import FeePolicy
 from farthing.chain.queue import Changed, NotQueued
 from farthing.chain.reverts import ERC20InsufficientBalance
@@ -262,6 +264,18 @@ def test_wait__on_a_chain_that_mines_at_once(stage: Stage) -> None:
     stage.w3.provider.make_request("evm_setAutomine", [True])  # type: ignore[arg-type]
     order = stage.submit()
     assert stage.queue.wait(order, 10).state == "mined"
+
+
+def test_wait__looks_again_after_every_pause(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.w3.provider.make_request("evm_setAutomine", [True])  # type: ignore[arg-type]
+    order = stage.submit()
+    slept: list[float] = []
+    monkeypatch.setattr(
+        queue, "time", SimpleNamespace(monotonic=lambda: sum(slept, 1.0), sleep=slept.append)
+    )
+    assert stage.queue.wait(order, 10).state == "mined"
+    # Sent at the first look, and seen at the second.
+    assert slept == [queue.FIRST_PAUSE]
 
 
 def test_wait__time_is_over__unknown_and_nothing_failed(stage: Stage) -> None:

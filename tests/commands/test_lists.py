@@ -7,9 +7,10 @@ import io
 
 import pytest
 
+from farthing.ledger import Entitlement, Payer, PayerChange, Refusal
 from tests.commands.conftest import THEN, Farthing, Shop
 from tests.escrow_world import DELAY, PAYER, SECOND_PAYER
-from tests.operations.kit import ledger_of, meet
+from tests.operations.kit import charge, ledger_of, meet
 
 
 def test_charges__json(farthing: Farthing, shop: Shop) -> None:
@@ -25,6 +26,7 @@ def test_charges__json(farthing: Farthing, shop: Shop) -> None:
         "total": "740",
         "price": "40",
         "request": f"test-{shop.first_id[2:10]}-1",
+        "reason": "",
     }
 
 
@@ -53,7 +55,7 @@ def test_charges__filters(
 def test_charges__csv(farthing: Farthing, shop: Shop) -> None:
     done = farthing("charges", "--csv", "--limit", "1")
     assert list(csv.reader(io.StringIO(done.out))) == [
-        ["id", "time", "channel", "route", "amount", "total", "price", "request"],
+        ["id", "time", "channel", "route", "amount", "total", "price", "request", "reason"],
         [
             "1",
             "2023-11-14T22:13:20Z",
@@ -63,6 +65,7 @@ def test_charges__csv(farthing: Farthing, shop: Shop) -> None:
             "0.0007",
             "0.0007",
             f"test-{shop.first_id[2:10]}-0",
+            "",
         ],
     ]
 
@@ -149,3 +152,72 @@ def test_transactions__of_every_state(farthing: Farthing, shop: Shop) -> None:
     assert (queued["channels"], queued["nonce"], queued["created_at"]) == (1, None, THEN)
     assert "it would fail." in farthing("transactions").out
     assert farthing("transactions", "--state", "lost").code == 2
+
+
+@pytest.fixture
+def owner(shop: Shop) -> Payer:
+    """The first payer, who owns an episode and a pass."""
+    payer = Payer.of(shop.first)
+    change = PayerChange(
+        payer,
+        0,
+        [],
+        [
+            Entitlement("own", "=series/1", THEN, 0, 1, 0),
+            Entitlement("pass", "monthly", THEN, THEN + 86_400, 2, 7),
+        ],
+    )
+    refused = Refusal(payer, "/b", "payer_denied", THEN - THEN % 86_400, 3)
+    with ledger_of(shop.settings) as ledger:
+        charge(ledger, shop.world, shop.first, 0, reason="bought", change=change)
+        ledger.count_refusals([refused])
+    return payer
+
+
+def test_entitlements__json(farthing: Farthing, owner: Payer) -> None:
+    own, monthly = farthing("entitlements", "--json").json
+    assert own == {
+        "payer": owner.address,
+        "signer": owner.signer,
+        "kind": "own",
+        "item": "=series/1",
+        "since": THEN,
+        "until": 0,
+        "bought": 1,
+        "used": 0,
+        "charge": 4,
+    }
+    assert (monthly["until"], monthly["bought"], monthly["used"]) == (THEN + 86_400, 2, 7)
+
+
+def test_entitlements__of_a_payer(farthing: Farthing, owner: Payer) -> None:
+    done = farthing("entitlements", owner.address.lower(), "--csv", "--limit", "1")
+    # What a path may have put there is no formula for a spreadsheet.
+    assert list(csv.reader(io.StringIO(done.out)))[1:] == [
+        [
+            *(owner.address, owner.signer, "own", "'=series/1"),
+            *("2023-11-14T22:13:20Z", "", "1", "0", "4"),
+        ]
+    ]
+    assert farthing("entitlements", SECOND_PAYER.address, "--json").json == []
+    assert "PAYER must be an address" in farthing("entitlements", "bob").err
+    assert "monthly" in farthing("entitlements").out
+
+
+def test_refusals__are_counted(farthing: Farthing, owner: Payer) -> None:
+    assert farthing("refusals", "--json").json == [
+        {
+            "day": THEN - THEN % 86_400,
+            "payer": owner.address,
+            "signer": owner.signer,
+            "route": "/b",
+            "code": "payer_denied",
+            "count": 3,
+        }
+    ]
+    assert farthing("refusals", "--json", "--since", "2023-11-15").json == []
+    assert farthing("refusals").lines[1].split()[0] == "2023-11-14"
+
+
+def test_charges__say_why(farthing: Farthing, owner: Payer) -> None:
+    assert farthing("charges", "--json").json[-1]["reason"] == "bought"

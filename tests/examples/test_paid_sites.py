@@ -6,38 +6,15 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from farthing.chain.devnet import Devnet, devnet
-from farthing.serve.start import start
+from farthing.chain.devnet import Devnet
+from tests.examples.example_kit import ROOT
 from tests.serve.running import running
-
-ROOT = Path(__file__).resolve().parents[2]
-PASSWORD = "play"
-
-
-@pytest.fixture(scope="module")
-def chain() -> Iterator[Devnet]:
-    with devnet() as running_devnet:
-        yield running_devnet
-
-
-@pytest.fixture
-def folder(tmp_path: Path, chain: Devnet, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What `farthing init --devnet` makes, with the port of this chain."""
-    start(tmp_path, lambda: PASSWORD, devnet=True)
-    settings = tmp_path / "farthing.toml"
-    settings.write_text(settings.read_text().replace("http://127.0.0.1:8545", chain.url))
-    monkeypatch.setenv("FARTHING_PASSWORD", PASSWORD)
-    monkeypatch.delenv("FARTHING_KEY", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.mark.usefixtures("folder")

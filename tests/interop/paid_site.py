@@ -21,7 +21,17 @@ from farthing.chain.connection import connect
 from farthing.chain.settlement import Settlement
 from farthing.chain.token import Token
 from farthing.ledger import open_ledger
-from farthing.paywall import Limits, Offers, Paywall, PaywallMiddleware, Prices
+from farthing.paywall import (
+    FreeQuota,
+    Limits,
+    Offers,
+    Own,
+    Paywall,
+    PaywallMiddleware,
+    Price,
+    Prices,
+    VolumeDiscount,
+)
 from farthing.paywall.onchain import Collectors, OnChain
 from farthing.paywall.receipts import Receipts
 from farthing.protocol.payments import Terms
@@ -82,7 +92,7 @@ def paywall() -> Paywall:
     collectors = Collectors(chain["erc3009_collector"], chain["permit2_collector"])
     ledger = os.environ["SITE_LEDGER"]
     return Paywall(
-        Prices({f"GET {path}": "0.0001" for path in PAGES}, token.decimals),
+        Prices({**{f"GET {path}": "0.0001" for path in PAGES}, **RULED}, token.decimals),
         Offers(terms, token.symbol, token.decimals, Receipts(publisher, terms.network)),
         settlement.domain,
         open_ledger(ledger),
@@ -92,5 +102,15 @@ def paywall() -> Paywall:
 
 
 PAGES = {"/article": article, "/search": search, "/broken": broken}
-app = Starlette(routes=[Route("/seen", seen), *(Route(path, page) for path, page in PAGES.items())])
+RULED = {
+    "GET /episode/{number}": Price("0.0001", Own("{number}")),
+    "GET /archive": Price("0.0001", FreeQuota(2, "P1Y"), VolumeDiscount({1: 50}, "P1Y")),
+}
+app = Starlette(
+    routes=[
+        Route("/seen", seen),
+        *(Route(path, page) for path, page in PAGES.items()),
+        *(Route(rule.removeprefix("GET "), article) for rule in RULED),
+    ]
+)
 site = Counting(PaywallMiddleware(app, paywall()))

@@ -283,6 +283,30 @@ def test_client__from_first_deposit_to_books_that_agree(
 
 
 @pytest.mark.parametrize(("client", "number"), [(name, i) for i, name in enumerate(CLIENTS)])
+def test_client__at_prices_with_rules__pays_what_they_leave(
+    site: Site, client: str, number: int
+) -> None:
+    """A client signs for the whole price and needs to know nothing of rules."""
+    account = site.net.payers[number]
+    before = site.token.balance_of(account.address)
+    with site.reader(client, account) as reader:
+        # Bought once, and another one.
+        assert site.pay(reader, 3, "/episode/1") == (PRICE, {"402": 3, "200": 3})
+        assert site.pay(reader, 2, "/episode/2") == (PRICE, {"402": 2, "200": 2})
+        # Two are free, the next is not, and from then on it is half.
+        assert site.pay(reader, 5, "/archive")[0] == 2 * PRICE
+        # Without its state it owns what it owns.
+        reader.do("forget")
+        assert site.pay(reader, 1, "/episode/1")[0] == 0
+        site.refund(reader)
+    assert site.collect() == 4 * PRICE
+    assert before - site.token.balance_of(account.address) == 4 * PRICE
+    found = site.ledger.entitlements(account.address)
+    assert [each.entitlement.item for each in found] == ["1", "2"]
+    assert site.ledger.prove() == []
+
+
+@pytest.mark.parametrize(("client", "number"), [(name, i) for i, name in enumerate(CLIENTS)])
 def test_client__deposits_through_permit2(permit2_site: Site, client: str, number: int) -> None:
     site, account = permit2_site, permit2_site.net.payers[number]
     earned_before = site.token.balance_of(site.net.publisher.address)

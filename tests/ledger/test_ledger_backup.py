@@ -6,13 +6,17 @@ import time
 from pathlib import Path
 
 import pytest
-from ledger_samples import ANSWER, enqueue, known, next_charge, pay
+from ledger_samples import ANSWER, CONFIG, enqueue, known, next_charge, pay
 
 from farthing.ledger import (
     RESTORED,
     BackupRefused,
+    Entitlement,
     Ledger,
     LedgerUnavailable,
+    Payer,
+    PayerChange,
+    Tally,
     open_ledger,
     sqlite_file,
 )
@@ -27,7 +31,9 @@ def ledger_url(tmp_path: Path) -> str:
 def test_backup__has_everything_and_says_that_it_is_one(ledger: Ledger, tmp_path: Path) -> None:
     before = int(time.time())
     channel = known(ledger, 1)
-    pay(ledger, channel, answer=ANSWER)
+    owned = Entitlement("own", "a", 50, 0, 1, 0)
+    change = PayerChange(Payer.of(CONFIG), 0, [Tally("free", 0, 1)], [owned])
+    pay(ledger, channel, answer=ANSWER, change=change)
     number = enqueue(ledger, rows=[(channel, 7)])
     path = tmp_path / "backup.db"
     ledger.backup(path)
@@ -41,6 +47,8 @@ def test_backup__has_everything_and_says_that_it_is_one(ledger: Ledger, tmp_path
     assert copy.answer(channel) == ANSWER
     assert copy.transaction(number) == ledger.transaction(number)
     assert copy.in_flight() == {channel: 7}
+    assert copy.entitlements() == ledger.entitlements() != []
+    assert copy.standing(change.payer.id, ["free"], []).tallies["free"].value == 1
     assert copy.prove() == []
     assert before <= int(copy.recall(RESTORED) or 0) <= time.time()
     # It can be gone on in.

@@ -8,26 +8,38 @@ import psycopg
 import pytest
 from ledger_samples import ANSWER, CONFIG, MIRROR, Backdoor, channel_id, pay
 
-from farthing.ledger import Totals, open_ledger
+from farthing.ledger import Entitlement, Payer, PayerChange, Tally, Totals, open_ledger
 
-OLD = Path(__file__).parent / "v1"
+# Whose the channels are, and who signs where the config names nobody.
+PAYER = Payer.of(CONFIG)
+
+HERE = Path(__file__).parent
+# The name of a table that only the next version has.
+NEXT = {"v1": "attempts", "v2": "tallies"}
+NEW_COLUMN = {"v1": ("channels", "unredeemed_since"), "v2": ("charges", "reason")}
+
+
+@pytest.fixture(params=["v1", "v2"])
+def version(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
 
 
 @pytest.fixture
-def old_url(ledger_url: str) -> str:
-    """A ledger of version 1, with six charges in four channels, of which three are redeemed."""
+def old_url(ledger_url: str, version: str) -> str:
+    """An old ledger, with six charges in four channels, of which three are redeemed."""
     if "://" in ledger_url:
         with psycopg.connect(ledger_url) as connection:
-            connection.execute((OLD / "postgresql.sql").read_bytes())
+            connection.execute((HERE / version / "postgresql.sql").read_bytes())
     else:
         connection = apsw.Connection(ledger_url)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute((OLD / "sqlite.sql").read_text())
+        connection.execute((HERE / version / "sqlite.sql").read_text())
         connection.close()
     return ledger_url
 
 
-def test_open__version_1_keeps_what_it_has(old_url: str) -> None:
+def test_open__an_old_version_keeps_what_it_has(old_url: str) -> None:
     ledger = open_ledger(old_url)
     assert ledger.totals() == Totals(4, 6, 73, 7, 4_000_000)
     assert ledger.prove() == []
@@ -37,10 +49,11 @@ def test_open__version_1_keeps_what_it_has(old_url: str) -> None:
     assert channel is not None and channel.config == CONFIG
     assert (channel.state.mirror, channel.state.ceiling) == (claimed, 19)
     assert ledger.recall("owner") == "somebody"
+    assert {charge.reason for charge in ledger.charges()} == {""}
     ledger.close()
 
 
-def test_open__version_1_keeps_confirmed_deposits_as_transactions(old_url: str) -> None:
+def test_open__an_old_version_keeps_confirmed_deposits_as_transactions(old_url: str) -> None:
     ledger = open_ledger(old_url)
     (deposit,) = ledger.transactions()
     assert (deposit.kind, deposit.subject) == ("deposit", b"\x03" + b"\x01" * 31)
@@ -51,7 +64,7 @@ def test_open__version_1_keeps_confirmed_deposits_as_transactions(old_url: str) 
     ledger.close()
 
 
-def test_open__version_1_finds_the_oldest_unredeemed_charges(old_url: str) -> None:
+def test_open__an_old_version_finds_the_oldest_unredeemed_charges(old_url: str) -> None:
     ledger = open_ledger(old_url)
     found = {each.channel.channel_id: each.since for each in ledger.redeemable()}
     assert found == {channel_id(1): 1010, channel_id(4): 1003}
@@ -59,7 +72,7 @@ def test_open__version_1_finds_the_oldest_unredeemed_charges(old_url: str) -> No
     ledger.close()
 
 
-def test_open__version_1_goes_on(old_url: str) -> None:
+def test_open__an_old_version_goes_on(old_url: str) -> None:
     open_ledger(old_url).close()
     ledger = open_ledger(old_url)
     for number in (1, 2, 3):
@@ -76,24 +89,39 @@ def test_open__version_1_goes_on(old_url: str) -> None:
     ledger.close()
 
 
-def test_open__version_1_is_left_as_it_was_when_it_cannot_be_brought_up(old_url: str) -> None:
+def test_open__an_old_version_keeps_payers_from_now_on(old_url: str) -> None:
+    ledger = open_ledger(old_url)
+    (version,) = ledger.reserve_payers([PAYER.id])
+    assert version == 0
+    bought = Entitlement("own", "a/1", 2_000, 0, 1, 0)
+    change = PayerChange(PAYER, 0, [Tally("free", 0, 1)], [bought])
+    pay(ledger, channel_id(1), time=2_000, reason="bought a/1", change=change)
+    assert [each.entitlement for each in ledger.entitlements()] == [bought]
+    assert ledger.charges(newest_first=True)[0].reason == "bought a/1"
+    assert ledger.prove() == []
+    ledger.close()
+
+
+def test_open__an_old_version_is_left_as_it_was_when_it_cannot_be_brought_up(
+    old_url: str, version: str
+) -> None:
     """A table in the way stands for whatever may go wrong half way."""
     backdoor = Backdoor(old_url)
-    backdoor.run("CREATE TABLE attempts (id bigint)" if "://" in old_url else IN_THE_WAY)
+    backdoor.run(f"CREATE TABLE {NEXT[version]} (id INTEGER)")
     with pytest.raises(Exception, match="already exists"):
         open_ledger(old_url)
-    for column in ("unredeemed_since", "withdraw_delay"):
-        found = backdoor.run(COLUMN if backdoor.is_local else COLUMN_POSTGRES, column)
-        assert len(found) == (column == "withdraw_delay")
-    backdoor.run("DROP TABLE attempts")
+    table, new = NEW_COLUMN[version]
+    for table_, column, is_there in ((table, new, False), ("channels", "withdraw_delay", True)):
+        query = COLUMN if backdoor.is_local else COLUMN_POSTGRES
+        assert len(backdoor.run(query, table_, column)) == is_there
+    backdoor.run(f"DROP TABLE {NEXT[version]}")
     ledger = open_ledger(old_url)
     assert ledger.totals().charges == 6
     ledger.close()
 
 
-IN_THE_WAY = "CREATE TABLE attempts (id INTEGER)"
-COLUMN = "SELECT name FROM pragma_table_info('channels') WHERE name = ?"
+COLUMN = "SELECT name FROM pragma_table_info(?) WHERE name = ?"
 COLUMN_POSTGRES = (
     "SELECT column_name FROM information_schema.columns "
-    "WHERE table_schema = 'farthing' AND table_name = 'channels' AND column_name = ?"
+    "WHERE table_schema = 'farthing' AND table_name = ? AND column_name = ?"
 )

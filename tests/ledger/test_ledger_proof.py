@@ -81,7 +81,7 @@ def test_prove__a_charge_removed(
 
 def test_prove__a_charge_added(ledger: Ledger, backdoor: Backdoor, books: list[bytes]) -> None:
     backdoor.run(
-        "INSERT INTO charges VALUES (99, ?, 0, ?, ?, ?, '', '', 0)",
+        "INSERT INTO charges VALUES (99, ?, 0, ?, ?, ?, '', '', 0, '')",
         books[3],
         *[Amount(1)] * 3,
     )

@@ -63,7 +63,8 @@ def test_give_lease__only_ones_own(ledger: Ledger, another: Ledger) -> None:
 
 def test_enqueue__and_look(ledger: Ledger, another: Ledger) -> None:
     first = enqueue(ledger)
-    second = enqueue(ledger, kind="deposit", subject=b"\x01", data=b"", gas=2**40, time=51)
+    changes = {"data": b"", "gas": 2**40, "time": 51, "fee_limit": 2**62}
+    second = enqueue(ledger, kind="deposit", subject=b"\x01", **changes)
     assert first >= 1 and second > first
     expected = QueuedTransaction(
         id=second,
@@ -83,12 +84,30 @@ def test_enqueue__and_look(ledger: Ledger, another: Ledger) -> None:
         reason="",
         created_at=51,
         updated_at=51,
+        fee_limit=2**62,
     )
     assert another.transaction(second) == expected
     assert another.find_transaction("deposit", b"\x01") == expected
     assert another.transaction(second + 1) is None
     assert another.find_transaction("refund", b"\x01") is None
     assert ledger.attempts(second) == []
+
+
+def test_lift_fee_limits__only_where_a_payer_withdraws(leased: Ledger) -> None:
+    known(leased, 1)
+    known(leased, 2, withdraw_requested_at=7)
+    staying, leaving, unlimited = (
+        enqueue(leased, rows=[(channel_id(1), 5)], fee_limit=9),
+        enqueue(leased, rows=[(channel_id(1), 6), (channel_id(2), 5)], fee_limit=9),
+        enqueue(leased, rows=[(channel_id(2), 6)]),
+    )
+    over = enqueue(leased, rows=[(channel_id(2), 1)], fee_limit=9)
+    sign(leased, over)
+    leased.move_transaction(over, LEASE, "mined", time=1, block=1, block_hash=bytes(32))
+    leased.lift_fee_limits()
+    limits = [each.fee_limit for each in leased.transactions()]
+    assert [each.id for each in leased.transactions()] == [staying, leaving, unlimited, over]
+    assert limits == [9, None, None, 9]
 
 
 @pytest.mark.parametrize("state", ["queued", "signed", "mined", "final"])

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
@@ -70,8 +71,9 @@ def charge(
     payer: LocalAccount = PAYER,
     time: int = 1_700_000_000,
     route: str = "GET /articles/{slug}",
+    **more: Any,
 ) -> None:
-    """A charge with a real voucher behind it."""
+    """A charge with a real voucher behind it; ``more`` is what else it has."""
     channel_id = world.channel_id(config)
     channel = ledger.channel(channel_id)
     assert channel is not None
@@ -93,6 +95,7 @@ def charge(
                 request_id=f"test-{channel_id.hex()[:8]}-{state.charges}",
                 time=time,
                 answer=None,
+                **more,
             )
         ]
     )

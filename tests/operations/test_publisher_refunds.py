@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
-from farthing.ledger import Ledger, open_ledger
+from farthing.ledger import Ledger, LedgerUnavailable, open_ledger
 from farthing.opening import ledger_path, open_books, open_contracts
 from farthing.operations.compare import compare
 from farthing.operations.parts import open_queue
@@ -87,6 +88,24 @@ def test_refund__counts_as_gone_before_it_is_sent(
     assert channel is not None
     assert channel.state.mirror.withdraw_amount == 4_000
     assert channel.state.charges == 2
+
+
+def test_refund__written_by_a_ledger_that_then_fails(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue = shop.journal.enqueue
+
+    def writes_and_fails(**order: Any) -> int:
+        enqueue(**order)
+        raise LedgerUnavailable("ledger.db", "the disk is gone")
+
+    monkeypatch.setattr(shop.journal, "enqueue", writes_and_fails)
+    with pytest.raises(LedgerUnavailable):
+        shop.refund(4_000)
+    channel = shop.ledger.channel(shop.channel_id)
+    assert channel is not None
+    assert channel.state.mirror.withdraw_amount == 4_000
+    assert [each.state for each in shop.ledger.transactions()] == ["queued"]
 
 
 def test_refund__while_one_is_on_its_way(shop: Shop) -> None:

@@ -17,7 +17,7 @@ from farthing.paywall import Limits, Offers, Paywall, PaywallMiddleware, Prices
 from farthing.paywall.onchain import Collectors, OnChain
 from farthing.paywall.receipts import Receipts
 from farthing.protocol import ChannelConfig, DepositAuthorization, Domain, Voucher, sign
-from farthing.protocol.payments import Terms
+from farthing.protocol.payments import Terms, identifier_of
 from tests.escrow_world import AUTHORIZER, DELAY, PAYER, RECEIVER, World
 
 T = TypeVar("T")
@@ -122,9 +122,10 @@ class Payer:
             },
         }
 
-    def header(self, ceiling: int, price: int = CHEAP) -> str:
-        """A voucher's header."""
-        return encoded(self.message(ceiling, price))
+    def header(self, ceiling: int, price: int = CHEAP, name: str = "") -> str:
+        """A voucher's header; ``name`` is how the client calls its payment."""
+        named = {"extensions": identifier_of(name)} if name else {}
+        return encoded({**self.message(ceiling, price), **named})
 
     def refund(self, charged: int, amount: int | None = None, price: int = CHEAP) -> str:
         """A refund's header: of all that is left, or of ``amount``."""

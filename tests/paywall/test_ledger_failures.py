@@ -32,9 +32,9 @@ def failing(shop: Shop, *names: str, after: bool = False) -> Iterator[None]:
         # What was made with the ledger keeps its own way to it.
         paywall = shop.paywall
         patched.setattr(paywall.books.commits, "_work", lambda charges: shop.ledger.commit(charges))
-        patched.setattr(
-            paywall.books.reservations._reserve, "_work", lambda names: shop.ledger.reserve(names)
-        )
+        reservations = paywall.books.reservations
+        patched.setattr(reservations, "_reserve_now", lambda names: shop.ledger.reserve(names))
+        patched.setattr(reservations._reserve, "_work", lambda names: shop.ledger.reserve(names))
         yield
 
 

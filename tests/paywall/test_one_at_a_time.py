@@ -9,7 +9,7 @@ import pytest
 
 from farthing.ledger import NotReserved
 from farthing.paywall import Limits
-from farthing.paywall.reservations import MAX_WAITING
+from farthing.paywall.reservations import MAX_WAITING, Reservations
 from tests.escrow_world import SECOND_PAYER
 from tests.paywall.conftest import OpenShop
 from tests.paywall.paywall_kit import CHEAP, Got, Payer, Shop, run
@@ -211,8 +211,7 @@ def test_reservation__remote_and_declined__nobody_elses_is_given_back(any_shop: 
             return [NotReserved.BUSY for _ in channel_ids]
 
         ledger.is_local = False
-        reservations = type(paywall.books.reservations)(ledger, paywall.books._thread, 5, 60)
-        reservations._reserve._work = reserve
+        reservations = Reservations(ledger, reserve, paywall.books._thread, 5, 60)
         reservations._release._work = lambda ids: [released.extend(ids) for _ in ids]
         asked = asyncio.create_task(reservations.take(PAYER.channel_id))
         await turns(3)

@@ -25,8 +25,8 @@ def ledger(open_shop: OpenShop) -> Ledger:
     return shop.ledger
 
 
-def reservations(ledger: Ledger) -> Reservations:
-    return Reservations(ledger, ThreadPoolExecutor(1), WAIT, HOLD)
+def reservations(ledger: Ledger) -> Reservations[ChannelState]:
+    return Reservations(ledger, ledger.reserve, ThreadPoolExecutor(1), WAIT, HOLD)
 
 
 def ids(*payers: Payer) -> list[bytes]:
@@ -39,8 +39,8 @@ def test_take_free__known_unknown_and_twice__the_first_of_each_known(ledger: Led
         asked = ids(STRANGER, FIRST, SECOND, FIRST)
         unknown, first, second, again = all_of.take_free(asked)
         assert (unknown, again) == (None, None)
-        assert first is not None and first.channel_id == FIRST.channel_id
-        assert second is not None and second.channel_id == SECOND.channel_id
+        assert first is not None and first.name == FIRST.channel_id
+        assert second is not None and second.name == SECOND.channel_id
         all_of.give(first)
         (once_more,) = all_of.take_free(ids(FIRST))
         assert once_more is not None

@@ -13,7 +13,17 @@ from eth_account import Account
 
 from farthing.chain.accounts import KeyUnusable
 from farthing.ledger import open_ledger
-from farthing.paywall import Paywall, Settings, SettingsInvalid, open_paywall
+from farthing.paywall import (
+    Cap,
+    FreeQuota,
+    Paywall,
+    Price,
+    RateLimit,
+    Request,
+    Settings,
+    SettingsInvalid,
+    open_paywall,
+)
 from farthing.protocol import FarthingError
 from tests.escrow_world import AUTHORIZER, RECEIVER, STRANGER, World
 from tests.faulty_node import Fault, faulty_node
@@ -130,7 +140,34 @@ def test_open_paywall__with_a_function_for_a_price(folder: Path, opened: list[Pa
 
     opened.append(open_paywall(folder / "farthing.toml", prices={"GET /articles/dear": price}))
     found: Any = opened[0].prices.find("GET", "/articles/dear")
-    assert found.function is price
+    assert opened[0].prices.price(found, Request("GET", "/", b"", {}, {})) == 500_000
+
+
+def test_open_paywall__with_prices_in_python_alone(folder: Path, opened: list[Paywall]) -> None:
+    path = edit(folder, r'^"GET /art[^"]*" = "0.002"\n.*', "")
+    price = Price("0.5", FreeQuota(3, "P1M"))
+    opened.append(open_paywall(path, prices={"GET /a": price}))
+    (rule,) = opened[0].prices.rules
+    assert (rule.price, rule.payer_rules) == (500_000, (FreeQuota(3, "P1M", "GET /a"),))
+
+
+def test_open_paywall__with_limits_of_payers(folder: Path, opened: list[Paywall]) -> None:
+    limits = (
+        f'[payers]\ndeny = ["{STRANGER.address.lower()}"]\nday_cap = "5"\nmonth_cap = "50"\n'
+        "requests_per_minute = 60\n[limits]"
+    )
+    opened.append(open_paywall(edit(folder, r"^\[limits\]", limits)))
+    payers = opened[0].limits.payers
+    assert payers.denied == {STRANGER.address}
+    day, month, rate = payers.rules
+    assert isinstance(day, Cap) and isinstance(month, Cap) and isinstance(rate, RateLimit)
+    assert [(cap.units, cap.period) for cap in (day, month)] == [
+        (5_000_000, "P1D"),
+        (50_000_000, "P1M"),
+    ]
+    assert (rate.count, rate.period) == (60, "PT1M")
+    # They are not counted with those of a price.
+    assert not {*Cap("5", "P1D").tallies()} & {*day.tallies()}
 
 
 def test_open_paywall__again_with_the_same_settings(folder: Path, opened: list[Paywall]) -> None:
@@ -189,7 +226,7 @@ OF_THE_FILE = [
         r"^ledger = .*",
         'leger = "x"',
         "leger: there is no such setting: remove it, or take of alerts, chain, fees, keys, ledger, "
-        "limits, prices, redeemer, terms, thresholds, watcher",
+        "limits, payers, prices, redeemer, terms, thresholds, watcher",
     ),
     (r"^ledger = .*", "ledger = 3", "ledger: give a string, not an integer"),
     (
@@ -201,7 +238,7 @@ OF_THE_FILE = [
         r"^\[terms\]",
         "[other]",
         "other: there is no such setting: remove it, or take of alerts, chain, fees, keys, ledger, "
-        "limits, prices, redeemer, terms, thresholds, watcher",
+        "limits, payers, prices, redeemer, terms, thresholds, watcher",
     ),
     (
         r"^receiver = .*",
@@ -255,6 +292,22 @@ OF_THE_FILE = [
     (r"^hold_seconds = .*", "hold_seconds = nan", "limits.hold_seconds: give a float"),
     (r"^hold_seconds = .*", "sync_seconds = 601", "limits.sync_seconds: give an integer <= 600"),
     (r"^hold_seconds = .*", "holds = 1", "limits.holds: there is no such setting: remove it"),
+    (
+        r"^\[limits\]",
+        '[payers]\ndeny = ["bob"]\n[limits]',
+        "payers.deny: must be an address, 0x and 40 hex digits, got 'bob'",
+    ),
+    (
+        r"^\[limits\]",
+        "[payers]\nrequests_per_minute = 0\n[limits]",
+        "payers.requests_per_minute: give an integer >= 1",
+    ),
+    (
+        r"^\[limits\]",
+        '[payers]\nweek_cap = "1"\n[limits]',
+        "payers.week_cap: there is no such setting: remove it, or take of day_cap, deny, "
+        "month_cap, requests_per_minute",
+    ),
     (r'^"GET /art[^"]*" = "0.002"\n.*', "", 'prices: it is empty: price a path, like "GET /a"'),
 ]
 
@@ -322,6 +375,11 @@ OF_THE_CHAIN = [
         "terms.min_deposit: '-1' is not an amount; write it like '0.002'",
     ),
     (r"^min_deposit = .*", 'min_deposit = "0.0"', "terms.min_deposit: it is 0: give more"),
+    (
+        r"^\[limits\]",
+        '[payers]\nday_cap = "0"\n[limits]',
+        "payers.day_cap: it is 0: give more",
+    ),
     (
         r"^exposure_cap = .*",
         'exposure_cap = "0.001"',
@@ -437,7 +495,7 @@ def test_open_paywall__the_same_key_twice(
 
 
 def test_open_paywall__a_price_twice(folder: Path) -> None:
-    with pytest.raises(SettingsInvalid, match="is priced by a function too"):
+    with pytest.raises(SettingsInvalid, match="is priced in Python too"):
         open_paywall(folder / "farthing.toml", prices={"GET /articles/{slug}": lambda _: "1"})
 
 

@@ -16,12 +16,24 @@ import pytest
 from werkzeug.serving import make_server
 
 from farthing.ledger import LedgerUnavailable, Mirror
-from farthing.paywall import WsgiPaywall, open_paywall, payment_of
+from farthing.paywall import (
+    FreeQuota,
+    PerUnit,
+    Price,
+    Tiers,
+    WsgiPaywall,
+    open_paywall,
+    payment_of,
+)
 from farthing.protocol.proofs import read_proof
 from tests.escrow_world import PAYER, RECEIVER, World
 from tests.paywall.site import PASSWORD, Reader, site_text, write_keystore
 
 LIMIT = 64
+PRICES = {
+    "/metered": Price(PerUnit("0.00001", most=300), FreeQuota(1, "P1Y")),
+    "/tier": Price(Tiers("tier", {"gold": "0.001"})),
+}
 
 
 @dataclass
@@ -66,7 +78,7 @@ class Site:
 
     def __init__(self, world: World, settings: Path) -> None:
         self.app = App()
-        self.paywall = open_paywall(settings)
+        self.paywall = open_paywall(settings, prices=PRICES)
         self.wsgi = WsgiPaywall(self.app, self.paywall)
         required = self.get("/articles/one").headers["payment-required"]
         self.reader = Reader(world, PAYER, required)
@@ -225,6 +237,26 @@ def test_wsgi__a_handler_may_charge_less(site: Site) -> None:
     site.app.handle = cheap
     assert site.pay("/articles/one").status == "200 OK"
     assert site.charged == [7]
+
+
+def test_wsgi__prices_with_rules(site: Site) -> None:
+    def handle(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        payment_of(environ).use(123)
+        return site.app.plain(environ, start_response)
+
+    site.app.handle = handle
+    for _ in range(2):
+        assert site.pay("/metered").status == "200 OK"
+    assert site.charged == [0, 1_230]
+    reasons = [charge.reason for charge in site.paywall.ledger.charges()]
+    assert reasons == ["123 units; free, 1 of 1", "123 units"]
+
+
+def test_wsgi__a_request_without_a_price_of_its_own(site: Site) -> None:
+    answer = site.get("/tier", QUERY_STRING="tier=lead")
+    assert answer.status == "400 Bad Request"
+    assert json.loads(answer.body)["error"] == "request_invalid"
+    assert site.app.calls == 0
 
 
 def test_wsgi__a_failure_charges_nothing(site: Site) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 
 from farthing.chain.connection import NodeUnreachable
 from farthing.chain.settlement import ReceiverAccount, Settlement
-from farthing.protocol import ZERO_ADDRESS
+from farthing.protocol import ZERO_ADDRESS, ChannelConfig
 from farthing.protocol import Reason as RowReason
 from farthing.redeemer import Plan, Reason
 from farthing.redeemer import redeemer as redeemer_module
@@ -28,9 +30,19 @@ WALLET = bytes.fromhex("631626ba7e60e01b5f5260205ff3")
 """A contract wallet to which every signature is its own."""
 
 
+def dearer(world: World, wei: int) -> None:
+    """Two blocks at this base fee, later than anything waits before it is offered dearer."""
+    for _ in range(2):
+        rpc(world.w3, "anvil_setNextBlockBaseFeePerGas", hex(wei))
+        rpc(world.w3, "evm_increaseTime", 60)
+        rpc(world.w3, "evm_mine")
+
+
 @pytest.fixture
-def shop(node_world: World, tmp_path: Path) -> Shop:
-    return Shop(node_world, str(tmp_path / "ledger.db"))
+def shop(node_world: World, tmp_path: Path) -> Iterator[Shop]:
+    yield Shop(node_world, str(tmp_path / "ledger.db"))
+    # The node keeps the price of the last block when it goes back to the first.
+    dearer(node_world, 10**9)
 
 
 def official(shop: Shop) -> Shop:
@@ -219,6 +231,68 @@ def test_step__a_coin_that_is_worth_more_makes_it_wait(shop: Shop) -> None:
     assert shop.step().submitted == []
     shop.redeemer.policy = replace(FREE, coin_price=10**5)
     assert len(shop.step().submitted) == 1
+
+
+def waiting(shop: Shop) -> tuple[LocalAccount, ChannelConfig, int]:
+    """Half of 900 pays for gas of 7.8 gwei, and the base fee is at 50 before it is mined."""
+    payer = party("leaver")
+    config = shop.open_for(payer, 900)
+    shop.redeemer.policy = replace(FREE, coin_price=10**6, max_cost_percent=Decimal(50))
+    rpc(shop.world.w3, "anvil_setNextBlockBaseFeePerGas", hex(10**8))
+    rpc(shop.world.w3, "evm_mine")
+    (number,) = shop.redeemer.step().submitted
+    rpc(shop.world.w3, "evm_setAutomine", False)
+    shop.queue.step()
+    rpc(shop.world.w3, "anvil_dropAllTransactions")
+    rpc(shop.world.w3, "evm_setAutomine", True)
+    dearer(shop.world, 50 * 10**9)
+    shop.queue.step()
+    return payer, config, number
+
+
+def test_step__gas_that_becomes_dear_before_it_is_mined__costs_no_more_than_it_may(
+    shop: Shop,
+) -> None:
+    _, config, number = waiting(shop)
+    (found,) = shop.ledger.transactions()
+    assert found.fee_limit is not None and 7 * 10**9 < found.fee_limit < 8 * 10**9
+    assert shop.redeemer.step().submitted == []
+    shop.queue.step()
+    assert len(shop.ledger.attempts(number)) == 1
+    dearer(shop.world, 10**8)
+    shop.send()
+    shop.finish()
+    (found,) = shop.ledger.transactions()
+    assert found.state == "final"
+    assert 2 * found.fee * 10**6 <= 900 * 10**18
+    assert shop.claimed(config) == [900]
+
+
+def test_step__gas_that_becomes_dear__and_then_the_payer_withdraws(shop: Shop) -> None:
+    payer, config, number = waiting(shop)
+    shop.withdraw(payer, config, DEPOSIT)
+    assert shop.redeemer.step().submitted == []
+    dearer(shop.world, 50 * 10**9)
+    shop.queue.step()
+    assert len(shop.ledger.attempts(number)) == 2
+    rpc(shop.world.w3, "evm_mine")
+    assert shop.claimed(config) == [900]
+
+
+def test_step__many_that_wait_for_cheaper_gas__leave_room_for_a_withdrawal(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redeemer_module, "OUTSTANDING", 1)
+    waiting(shop)
+    payer = party("another")
+    config = shop.open_for(payer, 800)
+    shop.withdraw(payer, config, DEPOSIT)
+    shop.redeemer.policy = FREE
+    step = shop.redeemer.step()
+    assert len(step.submitted) == 1
+    assert [each.fee_limit is None for each in shop.ledger.transactions()] == [False, True]
+    shop.open(700)
+    assert shop.redeemer.step().submitted == []
 
 
 # ---------------------------------------------------------------- withdrawals

@@ -20,6 +20,7 @@ from farthing.ledger import open_ledger
 from farthing.paywall import Limits, Offers, Paywall, PaywallMiddleware, Prices, payment_of
 from farthing.paywall.admission import Charged
 from farthing.paywall.onchain import Collectors, OnChain
+from farthing.paywall.receipts import Receipts
 from farthing.protocol.payments import Terms
 
 CHAIN = "BENCH_CHAIN"
@@ -48,7 +49,7 @@ def site() -> PaywallMiddleware:
     ledger = os.environ[LEDGER]
     priced = Paywall(
         Prices({"GET /paid": "0.0001", "GET /free": "free"}, token.decimals),
-        Offers(terms, token.symbol, token.decimals),
+        Offers(terms, token.symbol, token.decimals, Receipts(publisher, terms.network)),
         settlement.domain,
         open_ledger(ledger),
         OnChain(settlement, publisher, publisher, collectors, MIN_DEPOSIT, open_ledger(ledger)),

@@ -50,7 +50,7 @@ class StatementWrong(FarthingError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"this receipt proves nothing: {self.reason}."
+        return f"this receipt proves nothing, do not count on it: {self.reason}."
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ It yields `Send` (send the request, with this payment) and `Wait`, and gets an `
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,11 +20,8 @@ from farthing.wallet.errors import (
     RefusedByServer,
 )
 from farthing.wallet.offers import Demand, Offer, read_demand, read_receipt, read_refund
-from farthing.wallet.receipts import Paid, evidence
 from farthing.wallet.records import Lane, Signing
 from farthing.wallet.wallet import Request, Wallet
-
-log = logging.getLogger("farthing.wallet")
 
 # How often a payment is sent again when its answer is lost, and when the server is busy.
 LOST_TRIES = 3
@@ -149,7 +145,7 @@ def _pay(
             yield Wait(BUSY_SECONDS)
             continue
         if answer.status != 402:
-            if _note(wallet, request, signing, answer):
+            if _note(wallet, signing, answer):
                 wallet.remembered.keep(request, offer)
             return
         demand = _demand(answer, wallet)
@@ -254,8 +250,12 @@ def _hint(demand: Demand) -> str:
     return "nothing more was signed for it" if demand.error else "it gave no reason"
 
 
-def _note(wallet: Wallet, request: Request, signing: Signing, answer: Answer) -> bool:
-    """Writes down what a server says it charged, or that it cannot be right; whether it is."""
+def _note(wallet: Wallet, signing: Signing, answer: Answer) -> bool:
+    """Writes down what a server says it charged, or that it cannot be right; whether it is.
+
+    A signed receipt in it is kept and looked at later: it costs as much as all else together, and
+    a wrong one takes nothing from what was served.
+    """
     header = answer.header(RESPONSE_HEADER)
     receipt = None if header is None else read_receipt(header)
     lane = signing.lane
@@ -272,11 +272,6 @@ def _note(wallet: Wallet, request: Request, signing: Signing, answer: Answer) ->
         and receipt.total == lane.charged + receipt.charged
     ):
         wallet.store.charged(signing, receipt.charged, header)
-        paid = Paid(request.method, request.url, receipt.charged, receipt.total)
-        problem = evidence(header or "", paid, lane.config, wallet.store.home).problem
-        if problem is not None:
-            # It was served and pays on: a wrong receipt takes nothing from it.
-            log.warning("the receipt for %s is wrong: %s", request.url, problem)
         return True
     # The caller has its answer; nothing more is paid on such books.
     show = wallet.store.home.show

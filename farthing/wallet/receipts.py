@@ -38,7 +38,9 @@ class ReceiptWrong(WalletError):
     exit_code = 4
 
     def __init__(self, payment_id: int, reason: str) -> None:
-        super().__init__(f"the receipt of payment {payment_id} is wrong: {reason}.")
+        super().__init__(
+            f"the receipt of payment {payment_id} is wrong, ask its publisher why: {reason}."
+        )
         self.payment_id = payment_id
         self.reason = reason
 

@@ -129,7 +129,8 @@ def refused(document: Any, signer: str | None = None) -> str:
     with pytest.raises(StatementWrong) as caught:
         read_proof(text, signer)
     said = str(caught.value)
-    assert said.startswith("this receipt proves nothing: ") and said.endswith(".")
+    assert said.startswith("this receipt proves nothing, do not count on it: ")
+    assert said.endswith(".")
     return said
 
 

@@ -86,7 +86,7 @@ def test_verify__what_is_not_right__ends_with_1(paid: str, verify: Any) -> None:
     document["charge"]["payload"]["amount"] = "1"
     spoilt = verify(json.dumps(document))
     assert spoilt.code == 1 and spoilt.out == "" and len(spoilt.err.splitlines()) == 1
-    assert spoilt.err.startswith("farthing: this receipt proves nothing: ")
+    assert spoilt.err.startswith("farthing: this receipt proves nothing, do not count on it: ")
     other = verify(paid, "--signer", STRANGER.address)
     assert other.code == 1 and f"signed by {SIGNER}, not by {STRANGER.address}" in other.err
     assert verify("no receipt").code == 1
@@ -128,7 +128,7 @@ def test_receipt__that_is_wrong__is_printed_and_ends_with_4(
     message["extensions"]["offer-receipt"]["info"]["charge"]["payload"]["amount"] = "1"
     rewrite(tmp_path, write_header(message).decode())
     done = run("receipt", "1")
-    assert done.code == 4 and "the receipt of payment 1 is wrong" in done.err
+    assert done.code == 4 and "the receipt of payment 1 is wrong, ask its publisher why" in done.err
     assert json.loads(done.out)["charge"]["payload"]["amount"] == "1"
     assert run("history", "--json").json[0]["problem"] in done.err
     assert "ALERT  payment 1: its receipt is wrong" in run("watch", "--once").out

@@ -29,6 +29,7 @@ from bench.paywall_runs import (
     ON_ASGI,
     ON_FASTAPI,
     SERVER_CORE,
+    WITH_RECEIPTS,
     Paid,
     Postgres,
     Sdk,
@@ -57,7 +58,7 @@ class Scale:
     memory_requests: int
 
 
-FULL = Scale(3, 40_000, 4_000, 20_000, 5, 2, 10_000, 1_000_000, 1_000_000)
+FULL = Scale(5, 40_000, 4_000, 20_000, 5, 2, 10_000, 1_000_000, 1_000_000)
 QUICK = Scale(1, 10_000, 1_500, 5_000, 2, 1, 1_000, 20_000, 50_000)
 
 
@@ -126,6 +127,12 @@ def beside_the_sdk(scale: Scale) -> dict[str, Any]:
             "fastapi_paid_rps": [each.load.rps for each in fastapi],
         },
     }
+
+
+def receipts(scale: Scale) -> dict[str, Any]:
+    """With two signatures of the publisher's for each charge, as its clients ask for them."""
+    run = show("with receipts", paid(Sqlite(WITH_RECEIPTS), scale.side_requests))
+    return {"rps_with_receipts": run.load.rps, "cpu_us_with_receipts": run.cpu_us}
 
 
 def connections(scale: Scale) -> dict[str, Any]:
@@ -225,6 +232,7 @@ def main() -> None:
     started = time.monotonic()
     result = beside_the_sdk(scale)
     result |= unpaid(scale)
+    result |= receipts(scale)
     result |= connections(scale)
     result |= postgres(scale)
     result |= growth(scale)

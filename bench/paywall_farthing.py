@@ -20,6 +20,7 @@ from bench.paywall_vouchers import (
 )
 from farthing.ledger import open_ledger
 from farthing.paywall import Limits, Offers, Paywall, PaywallMiddleware, Prices
+from farthing.paywall.receipts import Receipts
 from farthing.protocol.payments import Terms
 
 LEDGER = "BENCH_LEDGER"
@@ -36,7 +37,12 @@ def on_asgi() -> PaywallMiddleware:
     return PaywallMiddleware(bare_app(), paywall())
 
 
-def paywall() -> Paywall:
+def with_receipts() -> PaywallMiddleware:
+    """The same, with a signed receipt for every client that sends back what the 402 announced."""
+    return PaywallMiddleware(bare_app(), paywall(Receipts(RECEIVER, NETWORK)))
+
+
+def paywall(receipts: Receipts | None = None) -> Paywall:
     terms = Terms(
         network=NETWORK,
         token=TOKEN,
@@ -49,7 +55,7 @@ def paywall() -> Paywall:
     )
     return Paywall(
         Prices({"GET /paid": "0.000001", "GET /free": "free"}, DECIMALS),
-        Offers(terms, "USDC", DECIMALS),
+        Offers(terms, "USDC", DECIMALS, receipts),
         DOMAIN,
         open_ledger(os.environ[LEDGER]),
         None,

@@ -24,6 +24,7 @@ SERVER_CORE, LOAD_CORE = 0, 1
 # The paywall itself is measured on an app that costs nothing; beside it, on the SDK's FastAPI app.
 BARE_APP, FASTAPI_APP = "bench.paywall_app:bare_app", "bench.paywall_app:fastapi_app"
 ON_ASGI, ON_FASTAPI = "bench.paywall_farthing:on_asgi", "bench.paywall_farthing:on_fastapi"
+WITH_RECEIPTS = "bench.paywall_farthing:with_receipts"
 CONNECTIONS = 20
 CHANNELS = 1_000
 WARM_UP = 500

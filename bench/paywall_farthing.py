@@ -39,7 +39,7 @@ def on_asgi() -> PaywallMiddleware:
 
 def with_receipts() -> PaywallMiddleware:
     """The same, with a signed receipt for every client that sends back what the 402 announced."""
-    return PaywallMiddleware(bare_app(), paywall(Receipts(RECEIVER, NETWORK)))
+    return PaywallMiddleware(bare_app(), paywall(Receipts(RECEIVER, NETWORK, is_announced=True)))
 
 
 def paywall(receipts: Receipts | None = None) -> Paywall:

@@ -33,7 +33,8 @@ class Offers:
         self.receipts = receipts
         # x402's Python client fails at a Permit2 deposit to whoever announces anything, unless it
         # has packages that it does not install. Who asks unasked has its receipt there too.
-        is_announced = receipts is not None and terms.transfer_methods[0] != "permit2"
+        is_harmless = terms.transfer_methods[0] != "permit2"
+        is_announced = receipts is not None and receipts.is_announced and is_harmless
         self._announced = extension({}) if is_announced else None
 
     def payment_required(

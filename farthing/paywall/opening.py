@@ -84,6 +84,10 @@ def open_paywall(
     if not coins:
         # Not an error: what is in escrow already can be charged without it.
         log.warning("the key %s has no coins for gas: send it some", sender)
+    receipts = None
+    if wanted.receipts:
+        announced = wanted.announce_receipts
+        receipts = Receipts(keys.authorizer, terms.network, is_announced=announced)
     with ExitStack() as opened:
         ledger = open_books(settings)
         opened.callback(ledger.close)
@@ -114,7 +118,7 @@ def open_paywall(
             terms,
             token.symbol,
             token.decimals,
-            Receipts(keys.authorizer, terms.network) if wanted.receipts else None,
+            receipts,
         ),
         settlement.domain,
         ledger,

@@ -18,9 +18,12 @@ class Receipts:
     Args:
         authorizer: The receiver authorizer's key.
         network: The chain as x402 writes it.
+        is_announced: Whether the 402 offers them. Published clients send back whatever it does, and
+            so would all ask, which takes as much processor time again as the rest of a payment.
     """
 
-    def __init__(self, authorizer: Signer, network: str) -> None:
+    def __init__(self, authorizer: Signer, network: str, *, is_announced: bool = False) -> None:
+        self.is_announced = is_announced
         self._authorizer = authorizer
         self._network = network
 

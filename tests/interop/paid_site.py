@@ -93,7 +93,12 @@ def paywall() -> Paywall:
     ledger = os.environ["SITE_LEDGER"]
     return Paywall(
         Prices({**{f"GET {path}": "0.0001" for path in PAGES}, **RULED}, token.decimals),
-        Offers(terms, token.symbol, token.decimals, Receipts(publisher, terms.network)),
+        Offers(
+            terms,
+            token.symbol,
+            token.decimals,
+            Receipts(publisher, terms.network, is_announced=True),
+        ),
         settlement.domain,
         open_ledger(ledger),
         OnChain(settlement, publisher, publisher, collectors, MIN_DEPOSIT, open_ledger(ledger)),

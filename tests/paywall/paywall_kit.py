@@ -283,14 +283,14 @@ class Shop:
         limits: Limits | None = None,
         terms: Terms = TERMS,
         domain: Domain = DOMAIN,
-        receipts: bool = True,
+        receipts: str = "announced",
     ) -> None:
         self.ledger = ledger
+        is_announced = receipts == "announced"
+        signing = Receipts(AUTHORIZER, terms.network, is_announced=is_announced)
         self.paywall = Paywall(
             Prices(PRICES if prices is None else prices, DECIMALS),
-            Offers(
-                terms, "USDC", DECIMALS, Receipts(AUTHORIZER, terms.network) if receipts else None
-            ),
+            Offers(terms, "USDC", DECIMALS, signing if receipts else None),
             domain,
             ledger,
             chain,

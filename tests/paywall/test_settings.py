@@ -91,11 +91,17 @@ def test_open_paywall__with_everything_right(
     assert (terms.withdraw_delay, terms.min_deposit) == (3_600, 10_000)
     assert terms.transfer_methods == ("eip3009",)
     assert paywall.domain == node_world.settlement.domain
-    assert paywall.offers.receipts is not None
+    assert paywall.offers.receipts is not None and not paywall.offers.receipts.is_announced
     assert paywall.limits.exposure_cap == 5_000_000
     assert paywall.limits.hold_seconds == 30.0
     assert [rule.price for rule in paywall.prices.rules] == [2_000, 0]
     assert (folder / "books.db").exists()
+
+
+def test_open_paywall__receipts_announced(folder: Path, opened: list[Paywall]) -> None:
+    announced = "announce_receipts = true\nwithdraw_delay"
+    opened.append(open_paywall(edit(folder, r"^withdraw_delay", announced)))
+    assert opened[0].offers.receipts is not None and opened[0].offers.receipts.is_announced
 
 
 def test_open_paywall__without_receipts(folder: Path, opened: list[Paywall]) -> None:

@@ -59,7 +59,7 @@ def test_pay__without_asking__no_receipt(shop: Shop) -> None:
 
 
 def test_pay__at_a_shop_that_gives_none__no_receipt(open_shop: OpenShop) -> None:
-    shop = open_shop(receipts=False)
+    shop = open_shop(receipts="")
     shop.open_channel(Payer())
     assert "extensions" not in run(shop.get("/cheap")).json
     got = run(shop.get("/cheap", asking(Payer(), CHEAP)))
@@ -174,6 +174,13 @@ def test_announce__not_where_permit2_comes_first_and_given_all_the_same(
     shop = open_shop(terms=terms)
     shop.open_channel(Payer())
     assert ("extensions" in run(shop.get("/cheap")).json) is is_announced
+    check(run(shop.get("/cheap", asking(Payer(), CHEAP))), shop, Payer(), "http://test/cheap")
+
+
+def test_announce__not_unless_it_is_wished_and_given_all_the_same(open_shop: OpenShop) -> None:
+    shop = open_shop(receipts="to who asks")
+    shop.open_channel(Payer())
+    assert "extensions" not in run(shop.get("/cheap")).json
     check(run(shop.get("/cheap", asking(Payer(), CHEAP))), shop, Payer(), "http://test/cheap")
 
 

@@ -58,8 +58,8 @@ class Scale:
     memory_requests: int
 
 
-FULL = Scale(5, 40_000, 4_000, 20_000, 5, 2, 10_000, 1_000_000, 1_000_000)
-QUICK = Scale(1, 10_000, 1_500, 5_000, 2, 1, 1_000, 20_000, 50_000)
+FULL = Scale(5, 40_000, 4_000, 20_000, 40, 0.25, 10_000, 1_000_000, 1_000_000)
+QUICK = Scale(1, 10_000, 1_500, 5_000, 8, 0.25, 1_000, 20_000, 50_000)
 
 
 def unpaid(scale: Scale) -> dict[str, float]:
@@ -78,7 +78,7 @@ def unpaid(scale: Scale) -> dict[str, float]:
             name: stack.enter_context(running(app, folder / name, environment=environment))
             for name, app in apps.items()
         }
-        # In turn, and the first round only warms up.
+        # In turn and often, for the machine's speed changes; the first round only warms up.
         for _ in range(1 + scale.unpaid_rounds):
             for name, server in servers.items():
                 load = run_load(

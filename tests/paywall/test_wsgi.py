@@ -136,7 +136,8 @@ def settings(
 ) -> Path:
     path = tmp_path / "farthing.toml"
     limits = f"[limits]\nanswer_bytes = {LIMIT}\n"
-    path.write_text(site_text(node_world, node_url).replace("[limits]\n", limits))
+    text = site_text(node_world, node_url).replace("[limits]\n", limits)
+    path.write_text(text.replace("[terms]\n", "[terms]\nannounce_receipts = true\n"))
     write_keystore(tmp_path / "sender.json", RECEIVER)
     monkeypatch.setenv("FARTHING_PASSWORD", PASSWORD)
     monkeypatch.delenv("FARTHING_KEY", raising=False)

@@ -6,11 +6,13 @@ import os
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import apsw
 
+from farthing.ledger.checkpoints import Checkpoints
 from farthing.ledger.columns import (
     ANSWER,
     CHARGE,
@@ -67,6 +69,8 @@ class SqliteLedger(SqliteChannels, SqlitePayers, SqliteTransactions):
             # Kept, for it takes longer to make one than to read a channel.
             self._states = self._reader.cursor()
             self._writer = connect(path)
+            self._checkpoints = Checkpoints(partial(connect, path))
+            self._writer.set_wal_hook(self._checkpoints)
             self._written_states = self._writer.cursor()
             self._locks = ByteLocks(path.with_name(path.name + "-reserved"))
 
@@ -316,5 +320,6 @@ class SqliteLedger(SqliteChannels, SqlitePayers, SqliteTransactions):
         self._held.clear()
         self._locks.close()
         self._reader.close()
+        self._checkpoints.close()
         with self._writing:
             self._writer.close()

@@ -20,8 +20,6 @@ from farthing.ledger.sqlite_schema import is_current, migrate
 # How often a writer asks whether another process's commit is done, a millisecond apart.
 BUSY_TRIES = 5_000
 CACHE_KIB = 65_536
-# Pages the log may hold before they are copied into the file; see docs/performance.md.
-CHECKPOINT_PAGES = 16_000
 
 
 def open_file(path: Path) -> None:
@@ -80,7 +78,7 @@ def connect(path: Path) -> apsw.Connection:
     connection.set_busy_handler(_wait)
     # FULL syncs the log at every commit: what is committed survives a loss of power.
     connection.execute("PRAGMA synchronous = FULL")
-    connection.set_wal_hook(_checkpoint)
+    connection.wal_autocheckpoint(0)
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
 
@@ -121,19 +119,6 @@ def file_id(path: Path) -> tuple[int, int]:
     """
     found = path.stat()
     return found.st_dev, found.st_ino
-
-
-def _checkpoint(connection: apsw.Connection, database: str, pages: int) -> int:
-    """Called after a commit with the pages that the log has now."""
-    if pages >= CHECKPOINT_PAGES:
-        # As a rule without waiting for anybody. Where others write all the time the log never comes
-        # to its end that way, and grows: then they wait once.
-        waits = pages >= 4 * CHECKPOINT_PAGES
-        mode = apsw.SQLITE_CHECKPOINT_RESTART if waits else apsw.SQLITE_CHECKPOINT_PASSIVE
-        # The commit is durable in the log, and the next one tries again.
-        with suppress(apsw.Error):
-            connection.wal_checkpoint(database, mode)
-    return apsw.SQLITE_OK
 
 
 def _wait(tries: int) -> bool:

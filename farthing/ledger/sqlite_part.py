@@ -61,9 +61,8 @@ def to_blob(amount: int) -> bytes:
     return amount.to_bytes(16, "big")
 
 
-def to_amount(blob: bytes) -> int:
-    """The amount back."""
-    return int.from_bytes(blob, "big")
+# The amount back.
+to_amount = int.from_bytes
 
 
 def to_state(row: Any) -> ChannelState:

@@ -6,7 +6,8 @@ The rules are those x402 has for who verifies, in their order; each has its code
 from __future__ import annotations
 
 from farthing.ledger import ChannelState, Mirror
-from farthing.protocol import Domain, FarthingError, Voucher
+from farthing.protocol import Domain, FarthingError
+from farthing.protocol.messages import voucher_digest
 from farthing.protocol.payments import ErrorCode, Payment, PaymentRefused, Terms
 from farthing.protocol.signatures import IsContract, IsValidErc1271, is_payer_signature
 
@@ -47,9 +48,9 @@ def check_terms(payment: Payment, terms: Terms, price: int) -> None:
     config = payment.config
     if payment.network != terms.network:
         raise PaymentRefused(ErrorCode.NETWORK_MISMATCH, f"pay on {terms.network}")
-    if payment.asset.lower() != terms.token.lower() or config.token != terms.token:
+    if not _is_same(payment.asset, terms.token) or config.token != terms.token:
         raise PaymentRefused(ErrorCode.TOKEN_MISMATCH, f"pay with token {terms.token}")
-    if payment.pay_to.lower() != terms.receiver.lower() or config.receiver != terms.receiver:
+    if not _is_same(payment.pay_to, terms.receiver) or config.receiver != terms.receiver:
         raise PaymentRefused(ErrorCode.RECEIVER_MISMATCH, f"pay to {terms.receiver}")
     if config.receiver_authorizer != terms.receiver_authorizer:
         raise PaymentRefused(
@@ -66,6 +67,11 @@ def check_terms(payment: Payment, terms: Terms, price: int) -> None:
         raise PaymentRefused(
             TERMS_CHANGED, f"the price is {price}, the payment accepted {payment.amount}"
         )
+
+
+def _is_same(sent: str, address: str) -> bool:
+    # A client sends back what it was told, nearly always as it was told.
+    return sent == address or sent.lower() == address.lower()
 
 
 def check_signature(
@@ -85,7 +91,7 @@ def check_signature(
         raise PaymentRefused(
             ErrorCode.CHANNEL_ID_MISMATCH, "channelId is not the id of channelConfig"
         )
-    digest = Voucher(payment.channel_id, payment.ceiling).digest(domain)
+    digest = voucher_digest(payment.channel_id, payment.ceiling, domain)
     if not is_payer_signature(
         payment.config,
         digest,

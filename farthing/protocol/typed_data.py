@@ -45,7 +45,12 @@ class TypedMessage(ABC):
 
     def digest(self, domain: SigningDomain) -> bytes:
         """The 32 bytes a signer signs: this message, valid in ``domain`` only."""
-        return keccak(_PREFIX + domain.separator + self.struct_hash())
+        return digest(self.struct_hash(), domain)
+
+
+def digest(struct_hash: bytes, domain: SigningDomain) -> bytes:
+    """The 32 bytes a signer signs for a struct of this hash."""
+    return keccak(_PREFIX + domain.separator + struct_hash)
 
 
 def encode_words(*words: int | bytes | str) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 import farthing.paywall.paywall as steps
-from farthing.ledger import Ledger
+from farthing.ledger import Ledger, checkpoints
 from farthing.ledger.sqlite import SqliteLedger
 from farthing.paywall.reservations import Reservations
 
@@ -65,7 +65,7 @@ class KillPoint:
         self._after(Reservations, "take_free" if ledger.is_local else "take", "reserved")
         if isinstance(ledger, SqliteLedger):
             if self.is_of_disk:
-                ledger._writer.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+                checkpoints.PAGES = LOG_PAGES
             # Called before each statement.
             ledger._writer.exec_trace = self._statement
         commit = ledger.commit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import apsw
@@ -28,6 +29,16 @@ ANSWER = Answer(
 )
 SENDER = "0x" + "aB" * 20
 LEASE = ("key " + SENDER, "first")
+
+
+class AtOnce:
+    """A thread whose work is done when it is started."""
+
+    def __init__(self, target: Callable[[], None], name: str) -> None:
+        self.start = target
+
+    def is_alive(self) -> bool:
+        return False
 
 
 def channel_id(number: int) -> bytes:

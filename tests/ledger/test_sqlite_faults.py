@@ -15,6 +15,7 @@ from ledger_samples import (
     CONFIG,
     LEASE,
     MIRROR,
+    AtOnce,
     channel_id,
     enqueue,
     known,
@@ -24,7 +25,7 @@ from ledger_samples import (
     sign,
 )
 
-from farthing.ledger import Ledger, LedgerUnavailable, open_ledger, sqlite_file
+from farthing.ledger import Ledger, LedgerUnavailable, checkpoints, open_ledger, sqlite_file
 from farthing.ledger.sqlite import SqliteLedger
 
 
@@ -78,8 +79,9 @@ def disk() -> Iterator[FaultyDisk]:
 def test_commit__any_one_call_to_the_disk_fails(
     tmp_path: Path, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
-    # A checkpoint within every commit, so that its calls fail too.
-    monkeypatch.setattr(sqlite_file, "CHECKPOINT_PAGES", 1)
+    # The log is copied after every commit, so that the calls of that fail too.
+    monkeypatch.setattr(checkpoints, "PAGES", 0)
+    monkeypatch.setattr(checkpoints, "Thread", AtOnce)
     nothing = everything = 0
     for turn in range(1_000):
         path = str(tmp_path / f"{turn}.db")

@@ -1,0 +1,63 @@
+"""Copying a SQLite ledger's log into its file, beside the commits.
+
+A commit is durable in the log. Sooner or later the log has to be copied into the file and begun
+anew. Within a commit that would keep every payment waiting, so a thread does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing, suppress
+from threading import Thread
+
+import apsw
+
+# Pages the log may hold before they are copied; see docs/performance.md.
+PAGES = 8_000
+# Milliseconds that commits may be kept waiting for a reader, which may stay for minutes.
+PATIENCE = 50
+# Twice while commits go on, and then what little has come meanwhile, while they wait: only a log
+# that is copied to its end begins anew.
+STEPS = (
+    apsw.SQLITE_CHECKPOINT_PASSIVE,
+    apsw.SQLITE_CHECKPOINT_PASSIVE,
+    apsw.SQLITE_CHECKPOINT_FULL,
+)
+
+
+class Checkpoints:
+    """Has a log copied whenever it has grown; to be the hook for commits of a connection.
+
+    Args:
+        connect: Makes a connection for a thread.
+    """
+
+    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
+        self._connect = connect
+        self._thread: Thread | None = None
+        # The log's length at which it is copied next.
+        self._due = PAGES
+
+    def __call__(self, connection: apsw.Connection, database: str, pages: int) -> int:
+        """Called after a commit with the pages that the log has now."""
+        # It may have begun anew. If it could not, it is tried again when it has grown as much more.
+        self._due = min(self._due, pages + PAGES)
+        if pages >= self._due and (self._thread is None or not self._thread.is_alive()):
+            self._due = pages + PAGES
+            self._thread = Thread(target=self._copy, name="farthing-checkpoint")
+            # The commit is made, whether or not the system has a thread to spare.
+            with suppress(RuntimeError):
+                self._thread.start()
+        return apsw.SQLITE_OK
+
+    def _copy(self) -> None:
+        # What fails is in the log all the same.
+        with suppress(apsw.Error), closing(self._connect()) as connection:
+            connection.set_busy_timeout(PATIENCE)
+            for step in STEPS:
+                connection.wal_checkpoint(mode=step)
+
+    def close(self) -> None:
+        """Waits for the copying that is under way."""
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join()

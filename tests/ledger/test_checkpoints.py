@@ -1,0 +1,129 @@
+"""The log of a SQLite ledger: copied beside the commits, begun anew, and never in their way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+from typing import NoReturn
+
+import apsw
+import pytest
+from ledger_samples import AtOnce, known, pay
+
+from farthing.ledger import Ledger, checkpoints, open_ledger
+from farthing.ledger.checkpoints import Checkpoints
+
+PAGES = 50
+
+
+@pytest.fixture(autouse=True)
+def short_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "PAGES", PAGES)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    opened = open_ledger(str(path))
+    yield opened
+    opened.close()
+
+
+def pages(path: Path) -> int:
+    """How many the log has that are not begun anew."""
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("SELECT 1 FROM charges").fetchall()
+        in_log, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    return in_log
+
+
+def test_log__begins_anew_again_and_again(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "Thread", AtOnce)
+    channel = known(ledger, 1)
+    lengths = []
+    for _ in range(200):
+        pay(ledger, channel)
+        lengths.append(pages(path))
+    assert PAGES <= max(lengths) < 2 * PAGES
+    assert sum(after < before for before, after in pairwise(lengths)) >= 5
+    assert ledger.totals().charges == 200
+    assert ledger.prove() == []
+
+
+def test_commits__go_on_while_the_log_is_copied(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+    copy = Checkpoints._copy
+
+    def slowly(self: Checkpoints) -> None:
+        begun.set()
+        assert may_end.wait(30)
+        copy(self)
+
+    monkeypatch.setattr(Checkpoints, "_copy", slowly)
+    channel = known(ledger, 1)
+    while not begun.is_set():
+        pay(ledger, channel)
+    made = ledger.totals().charges
+    for _ in range(100):
+        pay(ledger, channel)
+    assert ledger.totals().charges == made + 100
+    assert pages(path) > 2 * PAGES
+    # Who closes waits for it, and nothing is left in the log of a ledger that nobody has open.
+    closing_ = threading.Thread(target=ledger.close)
+    closing_.start()
+    assert closing_.is_alive()
+    may_end.set()
+    closing_.join(30)
+    assert not closing_.is_alive()
+    again = open_ledger(str(path))
+    assert again.totals().charges == made + 100
+    assert again.prove() == []
+    again.close()
+
+
+def test_log__a_reader_that_stays_stops_no_commit(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "Thread", AtOnce)
+    channel = known(ledger, 1)
+    with closing(apsw.Connection(str(path))) as reader:
+        reader.execute("BEGIN; SELECT count(*) FROM charges").fetchall()
+        for _ in range(100):
+            pay(ledger, channel)
+        assert reader.execute("SELECT count(*) FROM charges").fetchall() == [(0,)]
+        assert pages(path) > 3 * PAGES
+    # Now that it is gone.
+    for _ in range(100):
+        pay(ledger, channel)
+    assert pages(path) < 2 * PAGES
+    assert ledger.totals().charges == 200
+
+
+def test_commit__the_system_has_no_thread_to_spare(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(self: threading.Thread) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    channel = known(ledger, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none)
+        for _ in range(100):
+            pay(ledger, channel)
+    assert pages(path) > 3 * PAGES
+    monkeypatch.setattr(checkpoints, "Thread", AtOnce)
+    for _ in range(100):
+        pay(ledger, channel)
+    assert pages(path) < 2 * PAGES
+    assert ledger.totals().charges == 200

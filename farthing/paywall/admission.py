@@ -46,6 +46,7 @@ class Admission:
         "_rule",
         "_started",
         "_target",
+        "_url",
         "amount",
         "price",
         "reason",
@@ -60,10 +61,13 @@ class Admission:
         reservation: ChannelReservation,
         deposited: str,
         started: float,
+        url: Callable[[], str],
     ) -> None:
         # Method and URL, where a receipt is to be signed.
         self._request: tuple[str, str] | None = None
         self._started = started
+        # Called only where the price has to be asked for once more.
+        self._url = url
         self._payment = payment
         self._rule = rule
         self._target = target

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-import farthing.paywall.paywall as steps
+import farthing.paywall.intake as steps
 from farthing.ledger import Ledger, checkpoints
 from farthing.ledger.sqlite import SqliteLedger
 from farthing.paywall.reservations import Reservations

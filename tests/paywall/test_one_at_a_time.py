@@ -12,7 +12,7 @@ from farthing.paywall import Limits
 from farthing.paywall.reservations import MAX_WAITING, Reservations
 from tests.escrow_world import SECOND_PAYER
 from tests.paywall.conftest import OpenShop
-from tests.paywall.paywall_kit import CHEAP, Got, Payer, Shop, run
+from tests.paywall.paywall_kit import CHEAP, Got, Payer, Shop, decoded, run
 
 PAYER = Payer()
 HEADER = PAYER.header(CHEAP)
@@ -163,10 +163,17 @@ def test_handler__slower_than_its_reservation__whoever_is_first_is_charged(
         gate.open.set()
         return await slow, fast
 
+    unpaid = run(shop.get("/cheap"))
     slow, fast = run(scenario())
     assert fast.status == 200
     assert (slow.status, slow.error) == (402, "channel_busy")
-    assert slow.has("retry-after")
+    assert slow.json["reason"] == "another request of this channel went first: retry"
+    assert slow.header("retry-after") == "1"
+    # It is asked for the same once more.
+    required = decoded(unpaid.header("payment-required"))
+    required["error"] = slow.json["error"]
+    assert decoded(slow.header("payment-required")) == required
+    assert not slow.has("payment-response")
     assert shop.charged(PAYER) == CHEAP
     assert shop.paywall.counts["overtaken"] == 1
     # And repeated it gets what the other got.

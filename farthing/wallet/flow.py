@@ -230,7 +230,7 @@ def _send(payment: str | None) -> Generator[Step, Answer | None, Answer]:
 
 
 def _demand(answer: Answer, wallet: Wallet) -> Demand | None:
-    """A 402's demand; None for one that has none, as a server's that was overtaken."""
+    """A 402's demand; None for one that has none."""
     header = answer.header(REQUIRED_HEADER)
     return None if header is None else read_demand(header, wallet.place)
 

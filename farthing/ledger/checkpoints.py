@@ -13,7 +13,7 @@ from threading import Thread
 import apsw
 
 # Pages the log may hold before they are copied; see docs/performance.md.
-PAGES = 8_000
+PAGES = 4_000
 # Milliseconds that commits may be kept waiting for a reader, which may stay for minutes.
 PATIENCE = 50
 # Twice while commits go on, and then what little has come meanwhile, while they wait: only a log

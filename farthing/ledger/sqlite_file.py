@@ -78,6 +78,7 @@ def connect(path: Path) -> apsw.Connection:
     connection.set_busy_handler(_wait)
     # FULL syncs the log at every commit: what is committed survives a loss of power.
     connection.execute("PRAGMA synchronous = FULL")
+    # The log is copied by `Checkpoints`, not within whichever commit finds it long.
     connection.wal_autocheckpoint(0)
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection

@@ -91,7 +91,7 @@ def signature_from_hex(field: str, value: object, longest: int = MAX_SIGNATURE) 
 
 
 def _from_hex(value: object, longest: int) -> bytes | None:
-    # Every payment comes by here three times: a pattern would take longer than the reading.
+    # Every payment comes by here twice: a pattern would take longer than the reading.
     if not isinstance(value, str) or not value.startswith("0x") or len(value) > 2 + 2 * longest:
         return None
     try:

@@ -79,17 +79,54 @@ def test_commits__go_on_while_the_log_is_copied(
         pay(ledger, channel)
     assert ledger.totals().charges == made + 100
     assert pages(path) > 2 * PAGES
-    # Who closes waits for it, and nothing is left in the log of a ledger that nobody has open.
-    closing_ = threading.Thread(target=ledger.close)
-    closing_.start()
-    assert closing_.is_alive()
-    may_end.set()
-    closing_.join(30)
-    assert not closing_.is_alive()
+    # Who closes waits for it: only that lets it end here.
+    copying = ledger._checkpoints._thread  # type: ignore[attr-defined]
+    join = copying.join
+    monkeypatch.setattr(copying, "join", lambda: (may_end.set(), join()))
+    ledger.close()
+    assert may_end.is_set() and not copying.is_alive()
     again = open_ledger(str(path))
     assert again.totals().charges == made + 100
     assert again.prove() == []
     again.close()
+
+
+def test_log__what_is_committed_while_it_is_copied_is_copied_too(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another = open_ledger(str(path))
+    # Of the two, only the first has its log copied.
+    another._writer.set_wal_hook(None)  # type: ignore[attr-defined]
+    channel, theirs = known(ledger, 1), known(ledger, 2)
+    made = []
+
+    class Overtaken(apsw.Connection):
+        """Somebody commits during each step that lets others commit."""
+
+        def wal_checkpoint(self, dbname: str | None = None, mode: int = 0) -> tuple[int, int]:
+            if mode != apsw.SQLITE_CHECKPOINT_PASSIVE:
+                return super().wal_checkpoint(dbname, mode)
+            # A reader keeps that commit from beginning the log anew, as the copying itself would.
+            with closing(apsw.Connection(str(path))) as reader:
+                reader.execute("BEGIN; SELECT 1 FROM charges").fetchall()
+                made.append(super().wal_checkpoint(dbname, mode))
+                pay(another, theirs)
+            return made[-1]
+
+    def connect() -> apsw.Connection:
+        connection = Overtaken(str(path))
+        connection.execute("SELECT 1 FROM charges").fetchall()
+        return connection
+
+    monkeypatch.setattr(checkpoints, "Thread", AtOnce)
+    monkeypatch.setattr(ledger._checkpoints, "_connect", connect)  # type: ignore[attr-defined]
+    while not made:
+        pay(ledger, channel)
+    assert len(made) == 2
+    pay(ledger, channel)
+    assert pages(path) < PAGES
+    another.close()
+    assert ledger.prove() == []
 
 
 def test_log__a_reader_that_stays_stops_no_commit(

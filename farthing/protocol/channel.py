@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar, TypeAlias
 
 from farthing.protocol import values
@@ -45,13 +44,12 @@ class ChannelConfig(TypedMessage):
     _named: ClassVar[tuple[Domain, bytes] | None] = None
 
     def __post_init__(self) -> None:
+        fields = vars(self)
         for name in ("payer", "receiver", "receiver_authorizer", "token"):
-            checked = values.non_zero_address(name, getattr(self, name))
-            object.__setattr__(self, name, checked)
-        authorizer = values.address("payer_authorizer", self.payer_authorizer)
-        object.__setattr__(self, "payer_authorizer", authorizer)
+            fields[name] = values.non_zero_address(name, fields[name])
+        fields["payer_authorizer"] = values.address("payer_authorizer", self.payer_authorizer)
         values.withdraw_delay("withdraw_delay", self.withdraw_delay)
-        object.__setattr__(self, "salt", values.bytes32("salt", self.salt))
+        fields["salt"] = values.bytes32("salt", self.salt)
 
     @classmethod
     def of_checked(cls, values: ConfigTuple) -> ChannelConfig:
@@ -64,7 +62,7 @@ class ChannelConfig(TypedMessage):
         return config
 
     def struct_hash(self) -> bytes:
-        return self._struct_hash
+        return CHANNEL_CONFIG.hash(*self.as_tuple())
 
     def channel_id(self, domain: Domain) -> bytes:
         """The channel's id in ``domain``: the full EIP-712 digest of this config, 32 bytes."""
@@ -116,7 +114,3 @@ class ChannelConfig(TypedMessage):
             withdraw_delay=data.get("withdrawDelay"),  # type: ignore[arg-type]
             salt=values.bytes32_from_hex("salt", data.get("salt")),
         )
-
-    @cached_property
-    def _struct_hash(self) -> bytes:
-        return CHANNEL_CONFIG.hash(*self.as_tuple())

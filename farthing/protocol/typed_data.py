@@ -60,11 +60,11 @@ def encode_words(*words: int | bytes | str) -> bytes:
     """
     return b"".join(
         [
-            word.to_bytes(32, "big")
-            if isinstance(word, int)
+            _ADDRESS_PADDING + bytes.fromhex(word[2:])
+            if isinstance(word, str)
             else word
             if isinstance(word, bytes)
-            else _ADDRESS_PADDING + bytes.fromhex(word[2:])
+            else word.to_bytes(32, "big")
             for word in words
         ]
     )

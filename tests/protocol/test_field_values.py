@@ -140,7 +140,16 @@ def test_bytes32_from_hex__either_case__gives_the_bytes(raw):
 
 @pytest.mark.parametrize(
     "wrong",
-    ["00" * 32, "0x" + "00" * 31, "0x" + "0g" * 32, "0x" + "00" * 32 + "\n", bytes(32), None],
+    [
+        "00" * 32,
+        "0x" + "00" * 31,
+        "0x" + "00" * 31 + "  ",
+        "0x" + "0g" * 32,
+        "0x" + "00" * 31 + "\u0660\u0660",
+        "0x" + "00" * 32 + "\n",
+        bytes(32),
+        None,
+    ],
 )
 def test_bytes32_from_hex__wrong_form__is_refused(wrong):
     with pytest.raises(InvalidField, match=r"^salt must be 32 bytes, 0x and 64 hex digits"):

@@ -24,7 +24,7 @@ class ChargeInvalid(FarthingError):
         super().__init__(f"{why}, not {amount!r}.")
 
 
-class Admission:
+class Admission(msgspec.Struct, eq=False):
     """Leave to run a handler for a request that can be paid.
 
     Attributes:
@@ -35,50 +35,22 @@ class Admission:
         reason: Why it is that and not the price; empty where it is.
     """
 
-    __slots__ = (
-        "_base_reason",
-        "_deal",
-        "_deposited",
-        "_payment",
-        "_quote",
-        "_request",
-        "_reservation",
-        "_rule",
-        "_started",
-        "_target",
-        "_url",
-        "amount",
-        "price",
-        "reason",
-    )
-
-    def __init__(
-        self,
-        payment: Payment,
-        rule: Rule,
-        price: int,
-        target: bytes,
-        reservation: ChannelReservation,
-        deposited: str,
-        started: float,
-        url: Callable[[], str],
-    ) -> None:
-        # Method and URL, where a receipt is to be signed.
-        self._request: tuple[str, str] | None = None
-        self._started = started
-        # Called only where the price has to be asked for once more.
-        self._url = url
-        self._payment = payment
-        self._rule = rule
-        self._target = target
-        self._reservation = reservation
-        self._deposited = deposited
-        self._deal: Deal | None = None
-        self._quote: Quote | None = None
-        self._base_reason = ""
-        self.price = price
-        self.amount = price
-        self.reason = ""
+    _payment: Payment
+    _rule: Rule
+    _target: bytes
+    _reservation: ChannelReservation
+    _deposited: str
+    _started: float
+    # Called only where the price has to be asked for once more.
+    _url: Callable[[], str]
+    price: int
+    amount: int
+    reason: str = ""
+    # Method and URL, where a receipt is to be signed.
+    _request: tuple[str, str] | None = None
+    _deal: Deal | None = None
+    _quote: Quote | None = None
+    _base_reason: str = ""
 
     @property
     def payer(self) -> str:

@@ -86,18 +86,13 @@ class Intake:
     def _check_all(self, sent: Sequence[_Sent]) -> list[_Checked]:
         """Checks payments, and reserves the channels of those that are right and can be had."""
         payments = [self._check_one(header, price) for header, price in sent]
-        ids = [
-            each.channel_id
-            for each in payments
+        wanted = {
+            place: each.channel_id
+            for place, each in enumerate(payments)
             if isinstance(each, Payment) and each.config.payer_authorizer != ZERO_ADDRESS
-        ]
-        taken = iter(self._reservations.take_free(ids))
-        return [
-            (each, next(taken))
-            if isinstance(each, Payment) and each.config.payer_authorizer != ZERO_ADDRESS
-            else (each, None)
-            for each in payments
-        ]
+        }
+        taken = dict(zip(wanted, self._reservations.take_free(list(wanted.values())), strict=True))
+        return [(each, taken.get(place)) for place, each in enumerate(payments)]
 
     def _check_one(self, header: bytes, price: int) -> Payment | PaymentRefused:
         """All that can be told of a payment from itself alone."""

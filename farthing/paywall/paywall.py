@@ -177,7 +177,7 @@ class Paywall:
             await self.channels.keep_fresh(payment, reservation)
             await self.channels.check_room(payment, reservation, price)
             admission = Admission(
-                payment, rule, price, target, reservation, deposited, started, arrival.url
+                payment, rule, target, reservation, deposited, started, arrival.url, price, price
             )
             if payment.wants_receipt and self.offers.receipts is not None:
                 admission._request = arrival.method, arrival.url()

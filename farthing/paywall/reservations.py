@@ -13,6 +13,8 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Generic, TypeAlias, TypeVar
 
+import msgspec
+
 from farthing.ledger import ChannelState, Ledger, LedgerUnavailable, NotReserved
 from farthing.paywall.batcher import Batcher
 
@@ -28,15 +30,12 @@ BATCH = 256
 SWEEP = 0.25
 
 
-class Reservation(Generic[State]):
+class Reservation(msgspec.Struct, Generic[State], eq=False):
     """A channel or payer that is held. ``state`` is what it was when it was reserved."""
 
-    __slots__ = ("expires_at", "name", "state")
-
-    def __init__(self, name: bytes, state: State, expires_at: float) -> None:
-        self.name = name
-        self.state = state
-        self.expires_at = expires_at
+    name: bytes
+    state: State
+    expires_at: float
 
 
 ChannelReservation: TypeAlias = Reservation[ChannelState]

@@ -16,13 +16,8 @@ import apsw
 PAGES = 4_000
 # Milliseconds that commits may be kept waiting for a reader, which may stay for minutes.
 PATIENCE = 50
-# Twice while commits go on, and then what little has come meanwhile, while they wait: only a log
-# that is copied to its end begins anew.
-STEPS = (
-    apsw.SQLITE_CHECKPOINT_PASSIVE,
-    apsw.SQLITE_CHECKPOINT_PASSIVE,
-    apsw.SQLITE_CHECKPOINT_FULL,
-)
+# How often what came meanwhile is copied before commits wait for the rest. Each time it is less.
+ROUNDS = 8
 
 
 class Checkpoints:
@@ -54,8 +49,16 @@ class Checkpoints:
         # What fails is in the log all the same.
         with suppress(apsw.Error), closing(self._connect()) as connection:
             connection.set_busy_timeout(PATIENCE)
-            for step in STEPS:
-                connection.wal_checkpoint(mode=step)
+            # The file is synced by whichever step gets to the log's end. While commits go on that
+            # takes as long as it takes; while they wait, next to nothing may be left to sync.
+            copied = 0
+            for _ in range(ROUNDS):
+                pages, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                if pages == copied:
+                    break
+                copied = pages
+            # Only a log that is copied to its end begins anew.
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
 
     def close(self) -> None:
         """Waits for the copying that is under way."""

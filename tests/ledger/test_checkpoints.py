@@ -91,27 +91,31 @@ def test_commits__go_on_while_the_log_is_copied(
     again.close()
 
 
+@pytest.mark.parametrize("overtaken", [1, 3, checkpoints.ROUNDS])
 def test_log__what_is_committed_while_it_is_copied_is_copied_too(
-    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, overtaken: int
 ) -> None:
     another = open_ledger(str(path))
     # Of the two, only the first has its log copied.
     another._writer.set_wal_hook(None)  # type: ignore[attr-defined]
     channel, theirs = known(ledger, 1), known(ledger, 2)
-    made = []
+    steps, left = [], []
 
     class Overtaken(apsw.Connection):
-        """Somebody commits during each step that lets others commit."""
+        """Somebody commits during each of the first steps, which let others commit."""
 
         def wal_checkpoint(self, dbname: str | None = None, mode: int = 0) -> tuple[int, int]:
             if mode != apsw.SQLITE_CHECKPOINT_PASSIVE:
+                in_log, copied = super().wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+                left.append(in_log - copied)
                 return super().wal_checkpoint(dbname, mode)
             # A reader keeps that commit from beginning the log anew, as the copying itself would.
             with closing(apsw.Connection(str(path))) as reader:
                 reader.execute("BEGIN; SELECT 1 FROM charges").fetchall()
-                made.append(super().wal_checkpoint(dbname, mode))
-                pay(another, theirs)
-            return made[-1]
+                steps.append(super().wal_checkpoint(dbname, mode))
+                if len(steps) <= overtaken:
+                    pay(another, theirs)
+            return steps[-1]
 
     def connect() -> apsw.Connection:
         connection = Overtaken(str(path))
@@ -120,9 +124,12 @@ def test_log__what_is_committed_while_it_is_copied_is_copied_too(
 
     monkeypatch.setattr(checkpoints, "Thread", AtOnce)
     monkeypatch.setattr(ledger._checkpoints, "_connect", connect)  # type: ignore[attr-defined]
-    while not made:
+    while not steps:
         pay(ledger, channel)
-    assert len(made) == 2
+    # One step after the last commit copies it, and one sees that there is no other. Where commits
+    # never end, what came during the last step is left for them to wait for.
+    assert len(steps) == min(overtaken + 2, checkpoints.ROUNDS)
+    assert (left[0] > 0) == (overtaken == checkpoints.ROUNDS)
     pay(ledger, channel)
     assert pages(path) < PAGES
     another.close()

@@ -15,10 +15,8 @@ Of each channel it knows three totals, in smallest units over the channel's life
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +26,10 @@ import msgspec
 
 from farthing.ledger.sqlite_file import connect, transaction
 from farthing.protocol import Domain, Signer
+from farthing.wallet.budgets import Budgets
+from farthing.wallet.database import Database
 from farthing.wallet.errors import (
-    BudgetExceeded,
     ClaimNotProven,
-    DepositExceeded,
-    HostRefused,
     NotAnswered,
     WalletUnusable,
 )
@@ -51,11 +48,7 @@ from farthing.wallet.records import (
     lane_of,
     payment_of,
 )
-from farthing.wallet.rules import Budget, Rules, matches, verified_rules
-
-# Pages the log may hold before they are copied into the file and it begins anew. What a log writes
-# over is synced in a third of the time that a growing one takes; see docs/performance.md.
-CHECKPOINT_PAGES = 250
+from farthing.wallet.rules import Budget, Rules, verified_rules
 
 
 class Store:
@@ -72,22 +65,20 @@ class Store:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self._clock = clock
-        self._lock = threading.Lock()
-        self._windows: dict[str, tuple[int, int]] = {}
         if not path.is_file():
             raise WalletUnusable(str(path), "there is none: make one with `farthing wallet create`")
-        with self._reading():
-            self._db = connect(path)
-            self._db.wal_autocheckpoint(CHECKPOINT_PAGES)
+        self._db = Database(path)
+        with self._db.reading:
             found = [self._pragma("application_id"), self._pragma("user_version")]
             if found != [MAGIC, VERSION]:
-                self._db.close()
+                self._db.connection.close()
                 raise WalletUnusable(str(path), "it is not a wallet of this program's version")
             ((payer, session, rpc, chain_id, contract, *token),) = self._db.execute(
                 "SELECT payer, session, rpc, chain_id, settlement, token, collector,"
                 " permit2_collector, symbol, decimals FROM wallet"
             )
         self.home = Home(payer, session, rpc, Domain(int(chain_id), contract), *token)
+        self._budgets = Budgets(self._db, self.home.show)
 
     @classmethod
     def create(
@@ -129,8 +120,7 @@ class Store:
 
     def close(self) -> None:
         """Closes the file. May be called again."""
-        with self._lock:
-            self._db.close()
+        self._db.close()
 
     # ------------------------------------------------------------ rules
 
@@ -140,7 +130,7 @@ class Store:
         Raises:
             RulesForged: The main key did not sign them.
         """
-        with self._reading():
+        with self._db.reading:
             return self._rules()
 
     def set_rules(self, main: Signer, rules: Rules) -> None:
@@ -150,7 +140,7 @@ class Store:
             WalletUnusable: ``main`` is not the wallet's main key.
         """
         self._check_main(main)
-        with self._writing():
+        with self._db.writing:
             ((version,),) = self._db.execute("SELECT rules_version FROM wallet")
             self._db.execute(
                 "UPDATE wallet SET rules = ?, rules_version = ?, rules_signature = ?",
@@ -162,12 +152,12 @@ class Store:
     def used(self) -> list[tuple[Budget, int, int, int]]:
         """Every budget with what is spent and what deposited of it now, and its period's end."""
         found = []
-        with self._writing():
+        with self._db.writing:
             rules, now = self._rules_and_now()
             for budget in rules.budgets:
                 window = budget.period.window(now)
                 if window is not None:
-                    spent, deposited = self._used(budget, window)
+                    spent, deposited = self._budgets.used(budget, window)
                     found.append((budget, spent, deposited, window[1]))
         return found
 
@@ -180,14 +170,14 @@ class Store:
             WalletUnusable: ``main`` is not the wallet's main key.
         """
         self._check_main(main)
-        with self._writing():
+        with self._db.writing:
             self._db.execute("UPDATE wallet SET clock = 0")
 
     # ------------------------------------------------------------ channels
 
     def lanes(self, origin: str | None = None) -> list[Lane]:
         """The channels of one origin, or all, in the order they were opened."""
-        with self._reading():
+        with self._db.reading:
             if origin is None:
                 rows = self._db.execute(LANES + " ORDER BY rowid")
             else:
@@ -196,13 +186,13 @@ class Store:
 
     def usable_lanes(self, origin: str) -> list[Lane]:
         """The channels of one origin, and after them those that no origin has asked for yet."""
-        with self._reading():
+        with self._db.reading:
             order = " WHERE origin IN (?, '') ORDER BY origin = '', rowid"
             return [lane_of(row) for row in self._db.execute(LANES + order, (origin,))]
 
     def add_lane(self, lane: Lane, most: int | None = None) -> bool:
         """Writes a new channel down, unless its origin has ``most`` already; whether it did."""
-        with self._writing():
+        with self._db.writing:
             ((count,),) = self._db.execute(
                 "SELECT count(*) FROM channels WHERE origin = ? AND NOT is_closed", (lane.origin,)
             )
@@ -213,7 +203,7 @@ class Store:
 
     def lane(self, channel_id: bytes) -> Lane:
         """One channel that is known."""
-        with self._reading():
+        with self._db.reading:
             return self._lane(channel_id)
 
     def set_escrow(self, channel_id: bytes, balance: int, claimed: int) -> Lane:
@@ -221,7 +211,7 @@ class Store:
 
         A deposit that has arrived, or can no longer, is not waited for any more.
         """
-        with self._writing():
+        with self._db.writing:
             lane = self._lane(channel_id)
             deposit = lane.deposit
             if deposit is not None:
@@ -248,7 +238,7 @@ class Store:
         lane = self.lane(channel_id)
         if lane.origin:
             return lane
-        with self._writing():
+        with self._db.writing:
             lane = self._lane(channel_id)
             if not lane.origin:
                 lane = replace(lane, origin=origin)
@@ -259,14 +249,14 @@ class Store:
 
     def set_closed(self, channel_id: bytes) -> None:
         """Pays nothing more from a channel, whose owner takes the money back."""
-        with self._writing():
+        with self._db.writing:
             self._db.execute(
                 "UPDATE channels SET is_closed = 1 WHERE channel_id = ?", (channel_id,)
             )
 
     def set_problem(self, channel_id: bytes, problem: str) -> None:
         """Pays nothing more from a channel, for this reason."""
-        with self._writing():
+        with self._db.writing:
             self._put(replace(self._lane(channel_id), problem=problem))
 
     # ------------------------------------------------------------ paying
@@ -296,7 +286,7 @@ class Store:
             ClaimNotProven: The channel has a problem.
             NotAnswered: Its owner closes it.
         """
-        with self._writing():
+        with self._db.writing:
             rules, now = self._rules_and_now()
             budgets = rules.check(host, price, self.home.show)
             if rules.needs_approval(price) and not is_approved:
@@ -313,7 +303,7 @@ class Store:
                 made = deposit(lane, rules, lacking, now)
                 lane, deposited = replace(lane, deposit=made), made.amount
             for budget in budgets:
-                self._take(budget, now, host, raised, deposited)
+                self._budgets.take(budget, now, host, raised, deposited)
             signed, upper = max(lane.signed, ceiling), max(lane.upper, ceiling)
             lane = replace(lane, signed=signed, upper=upper)
             self._put(lane)
@@ -337,14 +327,14 @@ class Store:
                     *map(str, (price, ceiling, raised, deposited)),
                 ),
             )
-            return Signing(self._db.last_insert_rowid(), lane, ceiling)
+            return Signing(self._db.connection.last_insert_rowid(), lane, ceiling)
 
     def charged(self, signing: Signing, amount: int, receipt: str | None) -> None:
         """A server charged ``amount`` for a payment: from here on its channel's books are known.
 
         Not synced by itself: should the power fail, it is found out again as for a lost answer.
         """
-        with self._writing(is_synced=False):
+        with self._db.noting:
             lane = self._lane(signing.lane.channel_id)
             # The chain may have told of it already.
             total = max(lane.charged, signing.lane.charged + amount)
@@ -355,7 +345,7 @@ class Store:
         """A server proved what it has charged in all: ``charged``, and ``ceiling`` with its last
         voucher. Gives what of it was not known, which ``signing`` was signed without knowing.
         """
-        with self._writing():
+        with self._db.writing:
             lane = self._lane(signing.lane.channel_id)
             more = charged - signing.lane.charged
             self._put(
@@ -372,7 +362,7 @@ class Store:
 
     def history(self, after: int = 0, limit: int = 1_000) -> list[Payment]:
         """Payments in the order they were signed, from the one after id ``after`` on."""
-        with self._reading():
+        with self._db.reading:
             rows = self._db.execute(PAYMENTS + " WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
             return [payment_of(row) for row in rows]
 
@@ -415,47 +405,6 @@ class Store:
             self._db.execute("UPDATE wallet SET clock = ?", (now,))
         return now
 
-    def _take(self, budget: Budget, now: int, host: str, raised: int, deposited: int) -> None:
-        window, show = self._window(budget, now), self.home.show
-        if window is None:
-            raise HostRefused(host, raised, f"the budget {budget.name} is not in force now", show)
-        spent, put = self._used(budget, window)
-        if spent + raised > budget.limit:
-            raise BudgetExceeded(budget.name, raised, budget.limit, spent, window[1], show)
-        if deposited and put + deposited > budget.limit:
-            raise DepositExceeded(budget.name, deposited, budget.limit, put, window[1], show)
-        self._db.execute(
-            "INSERT INTO used VALUES (?, ?, ?, ?) ON CONFLICT (budget, begins)"
-            " DO UPDATE SET spent = excluded.spent, deposited = excluded.deposited",
-            (budget.name, window[0], str(spent + raised), str(put + deposited)),
-        )
-
-    def _window(self, budget: Budget, now: int) -> tuple[int, int] | None:
-        """The budget's period now, worked out once a period: every payment asks."""
-        known = self._windows.get(budget.name)
-        if known is None or not known[0] <= now < known[1]:
-            known = budget.period.window(now)
-            if known is not None:
-                self._windows[budget.name] = known
-        return known
-
-    def _used(self, budget: Budget, window: tuple[int, int]) -> tuple[int, int]:
-        row = self._db.execute(
-            "SELECT spent, deposited FROM used WHERE budget = ? AND begins = ?",
-            (budget.name, window[0]),
-        ).fetchone()
-        if row is not None:
-            return int(row[0]), int(row[1])
-        # A period's first payment, or a budget that was set in the middle of one: what was paid in
-        # it before counts.
-        spent = deposited = 0
-        for host, raised, put in self._db.execute(
-            "SELECT host, raised, deposited FROM payments WHERE time >= ? AND time < ?", window
-        ):
-            if matches(budget.host, host):
-                spent, deposited = spent + int(raised), deposited + int(put)
-        return spent, deposited
-
     def _lane(self, channel_id: bytes) -> Lane:
         row = self._db.execute(LANES + " WHERE channel_id = ?", (channel_id,)).fetchone()
         if row is None:
@@ -489,24 +438,6 @@ class Store:
             "UPDATE payments SET charged = '0' WHERE channel_id = ? AND charged IS NULL",
             (channel_id,),
         )
-
-    # ------------------------------------------------------------ the file
-
-    @contextmanager
-    def _writing(self, *, is_synced: bool = True) -> Iterator[None]:
-        with self._reading():
-            # NORMAL leaves the log to the next commit that syncs it.
-            self._db.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
-            with transaction(self._db):
-                yield
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._lock:
-            try:
-                yield
-            except apsw.Error as error:
-                raise WalletUnusable(str(self.path), str(error)) from error
 
     def _pragma(self, name: str) -> Any:
         ((value,),) = self._db.execute(f"PRAGMA {name}")

@@ -58,7 +58,7 @@ class KillPoint:
         self._after(Wallet, "header", "signed")
         self._after(Store, "charged", "answer noted")
         # Called before each statement.
-        store._db.exec_trace = self._statement
+        store._db.connection.exec_trace = self._statement
 
     def _statement(self, cursor: object, statement: str, values: object) -> bool:
         if statement.startswith("INSERT INTO payments"):

@@ -81,8 +81,11 @@ def pay(wallet: Wallet, method: str, url: str) -> Flow:
         if answer.status != 402 or header is None:
             return
         offer = read_demand(header, wallet.place).offer
-    is_approved = wallet.allow(request, offer.price)
-    signing = yield from _begin(wallet, request, offer, is_approved)
+    is_approved = False
+    signing = wallet.authorize_ready(request, offer)
+    if signing is None:
+        is_approved = wallet.allow(request, offer.price)
+        signing = yield from _begin(wallet, request, offer, is_approved)
     try:
         yield from _pay(wallet, request, offer, signing, is_approved, is_remembered)
     except BaseException:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,7 @@ from farthing.wallet.records import (
     Payment,
     PendingDeposit,
     Signing,
+    changed,
     deposit_text,
     lane_of,
     payment_of,
@@ -178,11 +178,9 @@ class Store:
     def lanes(self, origin: str | None = None) -> list[Lane]:
         """The channels of one origin, or all, in the order they were opened."""
         with self._db.reading:
-            if origin is None:
-                rows = self._db.execute(LANES + " ORDER BY rowid")
-            else:
-                rows = self._db.execute(LANES + " WHERE origin = ? ORDER BY rowid", (origin,))
-            return [lane_of(row) for row in rows]
+            if origin is not None:
+                return self._lanes_of(origin)
+            return [lane_of(row) for row in self._db.execute(LANES + " ORDER BY rowid")]
 
     def usable_lanes(self, origin: str) -> list[Lane]:
         """The channels of one origin, and after them those that no origin has asked for yet."""
@@ -218,18 +216,18 @@ class Store:
                 is_there = balance >= deposit.before + deposit.amount
                 if is_there or self._now() > deposit.valid_before:
                     deposit = None
-            lane = replace(lane, balance=balance, deposit=deposit)
+            lane = changed(lane, balance=balance, deposit=deposit)
             if claimed > lane.signed:
                 # The contract takes nothing without this wallet's signature: its memory is an old
                 # copy.
-                lane = replace(lane, charged=claimed, upper=claimed, signed=claimed)
+                lane = changed(lane, charged=claimed, upper=claimed, signed=claimed)
             elif claimed <= lane.upper:
                 # What was claimed was charged, said or not.
-                lane = replace(lane, charged=max(lane.charged, claimed))
+                lane = changed(lane, charged=max(lane.charged, claimed))
             elif lane.problem is None:
                 show = self.home.show
                 words = f"{show(claimed)} was claimed on chain, {show(lane.upper)} at most charged"
-                lane = replace(lane, problem=words)
+                lane = changed(lane, problem=words)
             self._put(lane)
             return lane
 
@@ -241,7 +239,7 @@ class Store:
         with self._db.writing:
             lane = self._lane(channel_id)
             if not lane.origin:
-                lane = replace(lane, origin=origin)
+                lane = changed(lane, origin=origin)
                 self._db.execute(
                     "UPDATE channels SET origin = ? WHERE channel_id = ?", (origin, channel_id)
                 )
@@ -257,7 +255,7 @@ class Store:
     def set_problem(self, channel_id: bytes, problem: str) -> None:
         """Pays nothing more from a channel, for this reason."""
         with self._db.writing:
-            self._put(replace(self._lane(channel_id), problem=problem))
+            self._put(changed(self._lane(channel_id), problem=problem))
 
     # ------------------------------------------------------------ paying
 
@@ -296,38 +294,39 @@ class Store:
                 raise ClaimNotProven(channel_id, lane.problem)
             if lane.is_closed:
                 raise NotAnswered(f"channel 0x{channel_id.hex()} was closed just now")
-            ceiling = lane.charged + price
-            raised = max(0, ceiling - lane.signed)
-            lacking, deposited = ceiling - lane.balance, 0
+            lacking, deposited = lane.charged + price - lane.balance, 0
             if lacking > 0 and lane.deposit is None:
                 made = deposit(lane, rules, lacking, now)
-                lane, deposited = replace(lane, deposit=made), made.amount
-            for budget in budgets:
-                self._budgets.take(budget, now, host, raised, deposited)
-            signed, upper = max(lane.signed, ceiling), max(lane.upper, ceiling)
-            lane = replace(lane, signed=signed, upper=upper)
-            self._put(lane)
-            if not raised and not deposited:
-                again = self._db.execute(
-                    "SELECT id FROM payments WHERE channel_id = ? AND charged IS NULL"
-                    " AND ceiling = ? AND method = ? AND url = ?",
-                    (channel_id, str(ceiling), method, url),
-                ).fetchone()
-                if again is not None:
-                    # The same voucher for the same thing once more: it counts as one.
-                    return Signing(again[0], lane, ceiling)
-            self._db.execute(
-                "INSERT INTO payments VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
-                (
-                    now,
-                    host,
-                    method,
-                    url,
-                    channel_id,
-                    *map(str, (price, ceiling, raised, deposited)),
-                ),
-            )
-            return Signing(self._db.connection.last_insert_rowid(), lane, ceiling)
+                lane, deposited = changed(lane, deposit=made), made.amount
+            return self._write_down(lane, budgets, now, (host, method, url), price, deposited)
+
+    def authorize_ready(
+        self,
+        choose: Callable[[list[Lane]], Lane | None],
+        origin: str,
+        host: str,
+        method: str,
+        url: str,
+        price: int,
+    ) -> Signing | None:
+        """What `authorize` does, where nothing has to be asked, opened or deposited before.
+
+        Nearly all payments go this way: it reads everything once. None: not this one.
+
+        Args:
+            choose: Called with the origin's channels, in the order they were opened; gives one that
+                has room for the price, or None.
+
+        Raises:
+            RefusedByRules: A rule is against it; nothing was written.
+        """
+        with self._db.writing:
+            rules, now = self._rules_and_now()
+            budgets = rules.check(host, price, self.home.show)
+            lane = None if rules.needs_approval(price) else choose(self._lanes_of(origin))
+            if lane is None:
+                return None
+            return self._write_down(lane, budgets, now, (host, method, url), price, 0)
 
     def charged(self, signing: Signing, amount: int, receipt: str | None) -> None:
         """A server charged ``amount`` for a payment: from here on its channel's books are known.
@@ -335,11 +334,17 @@ class Store:
         Not synced by itself: should the power fail, it is found out again as for a lost answer.
         """
         with self._db.noting:
-            lane = self._lane(signing.lane.channel_id)
+            channel_id = signing.lane.channel_id
+            ((known,),) = self._db.execute(
+                "SELECT charged FROM channels WHERE channel_id = ?", (channel_id,)
+            )
             # The chain may have told of it already.
-            total = max(lane.charged, signing.lane.charged + amount)
-            self._put(replace(lane, charged=total, upper=total))
-            self._close_open(lane.channel_id, signing.payment_id, amount, receipt)
+            total = str(max(int(known), signing.lane.charged + amount))
+            self._db.execute(
+                "UPDATE channels SET charged = ?, upper = ? WHERE channel_id = ?",
+                (total, total, channel_id),
+            )
+            self._close_open(channel_id, signing.payment_id, amount, receipt)
 
     def corrected(self, signing: Signing, charged: int, ceiling: int) -> int:
         """A server proved what it has charged in all: ``charged``, and ``ceiling`` with its last
@@ -349,7 +354,7 @@ class Store:
             lane = self._lane(signing.lane.channel_id)
             more = charged - signing.lane.charged
             self._put(
-                replace(lane, charged=charged, upper=charged, signed=max(lane.signed, ceiling))
+                changed(lane, charged=charged, upper=charged, signed=max(lane.signed, ceiling))
             )
             # The payment whose answer was lost is another one with that voucher, if there is one.
             found = self._db.execute(
@@ -405,6 +410,47 @@ class Store:
             self._db.execute("UPDATE wallet SET clock = ?", (now,))
         return now
 
+    def _write_down(
+        self,
+        lane: Lane,
+        budgets: tuple[Budget, ...],
+        now: int,
+        what: tuple[str, str, str],
+        price: int,
+        deposited: int,
+    ) -> Signing:
+        """Takes a payment, and its deposit, from the budgets and the channel; ``what`` is its host,
+        method and URL."""
+        host, method, url = what
+        channel_id, ceiling = lane.channel_id, lane.charged + price
+        raised = max(0, ceiling - lane.signed)
+        for budget in budgets:
+            self._budgets.take(budget, now, host, raised, deposited)
+        lane = changed(lane, signed=max(lane.signed, ceiling), upper=max(lane.upper, ceiling))
+        self._db.execute(
+            "UPDATE channels SET upper = ?, signed = ?, deposit = ? WHERE channel_id = ?",
+            (str(lane.upper), str(lane.signed), deposit_text(lane.deposit), channel_id),
+        )
+        if not raised and not deposited:
+            again = self._db.execute(
+                "SELECT id FROM payments WHERE channel_id = ? AND charged IS NULL"
+                " AND ceiling = ? AND method = ? AND url = ?",
+                (channel_id, str(ceiling), method, url),
+            ).fetchone()
+            if again is not None:
+                # The same voucher for the same thing once more: it counts as one.
+                return Signing(again[0], lane, ceiling)
+        amounts = map(str, (price, ceiling, raised, deposited))
+        self._db.execute(
+            "INSERT INTO payments VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
+            (now, host, method, url, channel_id, *amounts),
+        )
+        return Signing(self._db.connection.last_insert_rowid(), lane, ceiling)
+
+    def _lanes_of(self, origin: str) -> list[Lane]:
+        rows = self._db.execute(LANES + " WHERE origin = ? ORDER BY rowid", (origin,))
+        return [lane_of(row) for row in rows]
+
     def _lane(self, channel_id: bytes) -> Lane:
         row = self._db.execute(LANES + " WHERE channel_id = ?", (channel_id,)).fetchone()
         if row is None:
@@ -419,11 +465,10 @@ class Store:
                 (lane.channel_id, lane.origin, config, lane.is_closed),
             )
         amounts = map(str, (lane.balance, lane.charged, lane.upper, lane.signed))
-        deposit = None if lane.deposit is None else deposit_text(lane.deposit)
         self._db.execute(
             "UPDATE channels SET balance = ?, charged = ?, upper = ?, signed = ?, deposit = ?,"
             " problem = ? WHERE channel_id = ?",
-            (*amounts, deposit, lane.problem, lane.channel_id),
+            (*amounts, deposit_text(lane.deposit), lane.problem, lane.channel_id),
         )
 
     def _close_open(

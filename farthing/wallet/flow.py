@@ -148,7 +148,7 @@ def _pay(
             yield Wait(BUSY_SECONDS)
             continue
         if answer.status != 402:
-            if _note(wallet, signing, answer):
+            if _note(wallet, signing, answer) and not is_remembered:
                 wallet.remembered.keep(request, offer)
             return
         demand = _demand(answer, wallet)

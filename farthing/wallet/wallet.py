@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -64,15 +65,16 @@ class Request:
     host: str
     origin: str
 
-    @classmethod
-    def of(cls, method: str, url: str) -> Request:
+    @staticmethod
+    @lru_cache(maxsize=REMEMBERED)
+    def of(method: str, url: str) -> Request:
         """The request that ``method`` and an absolute ``url`` make."""
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
         shown_host = f"[{host}]" if ":" in host else host
         place = shown_host if parts.port is None else f"{shown_host}:{parts.port}"
         shown = urlunsplit((parts.scheme, place, parts.path, parts.query, ""))
-        return cls(method.upper(), shown, host, f"{parts.scheme}://{place}")
+        return Request(method.upper(), shown, host, f"{parts.scheme}://{place}")
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,15 @@ class Remembered:
     def get(self, request: Request) -> Offer | None:
         """The offer that was last taken; None where it is not known."""
         with self._lock:
-            return self._offers.get(request)
+            offer = self._offers.get(request)
+            if offer is not None:
+                self._offers.move_to_end(request)
+            return offer
 
     def keep(self, request: Request, offer: Offer) -> None:
         """Remembers an offer that was taken and charged for."""
         with self._lock:
             self._offers[request] = offer
-            self._offers.move_to_end(request)
             if len(self._offers) > REMEMBERED:
                 self._offers.popitem(last=False)
 

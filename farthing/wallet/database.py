@@ -41,6 +41,8 @@ class Database:
         with self.reading:
             self.connection = connect(path)
             self.connection.wal_autocheckpoint(CHECKPOINT_PAGES)
+            # Without it SQLite plans some statements anew for every value that is bound to them.
+            self.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self.execute = self.connection.execute
         self.writing = WritingTurn(self.reading, self.connection, "FULL")
         # NORMAL leaves the log to the next commit that syncs it.

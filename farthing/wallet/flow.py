@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from farthing.protocol.payments import REQUIRED_HEADER, RESPONSE_HEADER, ErrorCode
 from farthing.wallet.errors import (
@@ -34,22 +35,19 @@ LANE_LOOKS = 300
 LANE_SECONDS = 0.005
 
 
-@dataclass(frozen=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send the request, with this PAYMENT-SIGNATURE; None is without."""
 
     payment: str | None
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Do nothing for so many seconds."""
 
     seconds: float
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What came back: a status and a way to its headers, or the error that came instead."""
 
     status: int

@@ -111,8 +111,7 @@ class Demand:
     claim: Claim | None
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """A PAYMENT-RESPONSE: what was charged, and the channel's total then, in smallest units."""
 
     channel_id: bytes

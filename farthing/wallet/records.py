@@ -116,8 +116,7 @@ class Home:
         return f"{from_units(units, self.decimals)} {self.symbol}".rstrip()
 
 
-@dataclass(frozen=True)
-class Signing:
+class Signing(msgspec.Struct, frozen=True):
     """A voucher that may be signed now: it is written down, and the budgets allow it.
 
     Attributes:

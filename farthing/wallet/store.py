@@ -476,12 +476,9 @@ class Store:
     ) -> None:
         """All that was open on a channel is known now: one was charged, the others were not."""
         self._db.execute(
-            "UPDATE payments SET charged = ?, receipt = ? WHERE id = ?",
-            (str(amount), receipt, payment_id),
-        )
-        self._db.execute(
-            "UPDATE payments SET charged = '0' WHERE channel_id = ? AND charged IS NULL",
-            (channel_id,),
+            "UPDATE payments SET charged = CASE id WHEN ?1 THEN ?2 ELSE '0' END,"
+            " receipt = CASE id WHEN ?1 THEN ?3 END WHERE channel_id = ?4 AND charged IS NULL",
+            (payment_id, str(amount), receipt, channel_id),
         )
 
     def _pragma(self, name: str) -> Any:

@@ -323,7 +323,7 @@ class Wallet:
         signature = sign(self._session, voucher, self.place.domain)
         payload: dict[str, Any] = {
             "type": kind,
-            "channelConfig": lane.config.to_json(),
+            "channelConfig": lane.config.written,
             "voucher": {
                 "channelId": "0x" + lane.channel_id.hex(),
                 "maxClaimableAmount": str(ceiling),
@@ -336,7 +336,7 @@ class Wallet:
             assert self._main is not None
             deposit = deposit_payload(self._main, self.place, lane, lane.deposit)
             payload |= {"type": "deposit", "deposit": deposit}
-        message = {"x402Version": VERSION, "accepted": offer.accepted, "payload": payload}
+        message = {"x402Version": VERSION, "accepted": offer.written, "payload": payload}
         extensions: dict[str, Any] = identifier_of(name) if name else {}
         if self._receipts and offer.asks_for_receipts:
             extensions[EXTENSION] = {"info": {}}

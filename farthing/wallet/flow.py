@@ -22,7 +22,8 @@ from farthing.wallet.errors import (
 )
 from farthing.wallet.offers import Demand, Offer, read_demand, read_receipt, read_refund
 from farthing.wallet.records import Lane, Signing
-from farthing.wallet.wallet import Request, Wallet
+from farthing.wallet.request import Request
+from farthing.wallet.wallet import Wallet
 
 # How often a payment is sent again when its answer is lost, and when the server is busy.
 LOST_TRIES = 3

@@ -22,7 +22,7 @@ from farthing.wallet import (
 from farthing.wallet.flow import Answer, pay
 from farthing.wallet.offers import read_demand
 from farthing.wallet.records import PendingDeposit
-from farthing.wallet.wallet import Request
+from farthing.wallet.request import Request
 from tests.escrow_world import PAYER
 from tests.wallet.wallet_kit import (
     NOON,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, TypeAlias
+
+import msgspec
 
 from farthing.protocol import values
 from farthing.protocol.domain import Domain
@@ -95,6 +98,11 @@ class ChannelConfig(TypedMessage):
             "withdrawDelay": self.withdraw_delay,
             "salt": "0x" + self.salt.hex(),
         }
+
+    @cached_property
+    def written(self) -> msgspec.Raw:
+        """:meth:`to_json` as it stands in a message, written once."""
+        return msgspec.Raw(msgspec.json.encode(self.to_json()))
 
     @classmethod
     def from_json(cls, data: object) -> ChannelConfig:

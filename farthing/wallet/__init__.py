@@ -25,9 +25,10 @@ from farthing.wallet.keys import session_of
 from farthing.wallet.offers import Place
 from farthing.wallet.periods import Period
 from farthing.wallet.records import Home, Lane, Payment
+from farthing.wallet.request import Approval, Request
 from farthing.wallet.rules import Budget, Rules
 from farthing.wallet.store import Store
-from farthing.wallet.wallet import Approval, Request, Wallet
+from farthing.wallet.wallet import Wallet
 
 __all__ = [
     "AnswerLost",

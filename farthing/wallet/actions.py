@@ -16,7 +16,8 @@ from farthing.wallet.httpx_client import PayingTransport
 from farthing.wallet.offers import Offer, read_demand
 from farthing.wallet.onchain import Position, positions
 from farthing.wallet.records import Lane
-from farthing.wallet.wallet import Request, Wallet
+from farthing.wallet.request import Request
+from farthing.wallet.wallet import Wallet
 
 # What tokens take for "as much as there is", and do not count down.
 MAX_ALLOWANCE = 2**256 - 1

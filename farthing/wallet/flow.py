@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from farthing.protocol.payments import REQUIRED_HEADER, RESPONSE_HEADER, ErrorCode
 from farthing.wallet.errors import (
@@ -21,7 +22,8 @@ from farthing.wallet.errors import (
 )
 from farthing.wallet.offers import Demand, Offer, read_demand, read_receipt, read_refund
 from farthing.wallet.records import Lane, Signing
-from farthing.wallet.wallet import Request, Wallet
+from farthing.wallet.request import Request
+from farthing.wallet.wallet import Wallet
 
 # How often a payment is sent again when its answer is lost, and when the server is busy.
 LOST_TRIES = 3
@@ -34,22 +36,19 @@ LANE_LOOKS = 300
 LANE_SECONDS = 0.005
 
 
-@dataclass(frozen=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send the request, with this PAYMENT-SIGNATURE; None is without."""
 
     payment: str | None
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Do nothing for so many seconds."""
 
     seconds: float
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What came back: a status and a way to its headers, or the error that came instead."""
 
     status: int
@@ -81,8 +80,11 @@ def pay(wallet: Wallet, method: str, url: str) -> Flow:
         if answer.status != 402 or header is None:
             return
         offer = read_demand(header, wallet.place).offer
-    is_approved = wallet.allow(request, offer.price)
-    signing = yield from _begin(wallet, request, offer, is_approved)
+    is_approved = False
+    signing = wallet.authorize_ready(request, offer)
+    if signing is None:
+        is_approved = wallet.allow(request, offer.price)
+        signing = yield from _begin(wallet, request, offer, is_approved)
     try:
         yield from _pay(wallet, request, offer, signing, is_approved, is_remembered)
     except BaseException:
@@ -145,7 +147,7 @@ def _pay(
             yield Wait(BUSY_SECONDS)
             continue
         if answer.status != 402:
-            if _note(wallet, signing, answer):
+            if _note(wallet, signing, answer) and not is_remembered:
                 wallet.remembered.keep(request, offer)
             return
         demand = _demand(answer, wallet)

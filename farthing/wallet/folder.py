@@ -33,9 +33,10 @@ from farthing.wallet.errors import WalletUnusable
 from farthing.wallet.keys import session_of
 from farthing.wallet.offers import Place
 from farthing.wallet.records import Home
+from farthing.wallet.request import Approval
 from farthing.wallet.rules import Rules
 from farthing.wallet.store import Store
-from farthing.wallet.wallet import Approval, Wallet
+from farthing.wallet.wallet import Wallet
 
 MEMORY, MAIN, SESSION = "wallet.db", "main.json", "session.json"
 

@@ -134,15 +134,15 @@ def _with(request: httpx.Request, step: Send) -> httpx.Request:
     """The request with its payment. The caller's own stays: redirects are made of it."""
     if step.payment is None:
         return request
-    headers = request.headers.copy()
-    headers[SIGNATURE_HEADER] = step.payment
-    return httpx.Request(
+    paid = httpx.Request(
         request.method,
         request.url,
-        headers=headers,
+        headers=request.headers,
         stream=request.stream,
         extensions=request.extensions,
     )
+    paid.headers[SIGNATURE_HEADER] = step.payment
+    return paid
 
 
 def _is_kept(step: Send, response: httpx.Response) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -77,6 +78,11 @@ class Offer:
     accepted: Mapping[str, Any]
     asks_for_receipts: bool = True
 
+    @cached_property
+    def written(self) -> msgspec.Raw:
+        """What is sent back of it, as JSON: written once, and sent with every payment."""
+        return msgspec.Raw(msgspec.json.encode(self.accepted))
+
     def is_like(self, other: Offer) -> bool:
         """Whether both are paid from the same channels."""
         return (self.receiver, self.receiver_authorizer, self.withdraw_delay) == (
@@ -111,8 +117,7 @@ class Demand:
     claim: Claim | None
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """A PAYMENT-RESPONSE: what was charged, and the channel's total then, in smallest units."""
 
     channel_id: bytes

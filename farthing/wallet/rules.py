@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
@@ -33,7 +34,7 @@ class Budget:
         values.uint128("limit", self.limit)
         _check_host(self.host)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The budget in words; also what its use is kept under."""
         return f"{self.host} {self.period.text}"

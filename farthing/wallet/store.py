@@ -15,11 +15,8 @@ Of each channel it knows three totals, in smallest units over the channel's life
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +25,10 @@ import msgspec
 
 from farthing.ledger.sqlite_file import connect, transaction
 from farthing.protocol import Domain, Signer
+from farthing.wallet.budgets import Budgets
+from farthing.wallet.database import Database
 from farthing.wallet.errors import (
-    BudgetExceeded,
     ClaimNotProven,
-    DepositExceeded,
-    HostRefused,
     NotAnswered,
     WalletUnusable,
 )
@@ -47,15 +43,12 @@ from farthing.wallet.records import (
     Payment,
     PendingDeposit,
     Signing,
+    changed,
     deposit_text,
     lane_of,
     payment_of,
 )
-from farthing.wallet.rules import Budget, Rules, matches, verified_rules
-
-# Pages the log may hold before they are copied into the file and it begins anew. What a log writes
-# over is synced in a third of the time that a growing one takes; see docs/performance.md.
-CHECKPOINT_PAGES = 250
+from farthing.wallet.rules import Budget, Rules, verified_rules
 
 
 class Store:
@@ -72,22 +65,20 @@ class Store:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self._clock = clock
-        self._lock = threading.Lock()
-        self._windows: dict[str, tuple[int, int]] = {}
         if not path.is_file():
             raise WalletUnusable(str(path), "there is none: make one with `farthing wallet create`")
-        with self._reading():
-            self._db = connect(path)
-            self._db.wal_autocheckpoint(CHECKPOINT_PAGES)
+        self._db = Database(path)
+        with self._db.reading:
             found = [self._pragma("application_id"), self._pragma("user_version")]
             if found != [MAGIC, VERSION]:
-                self._db.close()
+                self._db.connection.close()
                 raise WalletUnusable(str(path), "it is not a wallet of this program's version")
             ((payer, session, rpc, chain_id, contract, *token),) = self._db.execute(
                 "SELECT payer, session, rpc, chain_id, settlement, token, collector,"
                 " permit2_collector, symbol, decimals FROM wallet"
             )
         self.home = Home(payer, session, rpc, Domain(int(chain_id), contract), *token)
+        self._budgets = Budgets(self._db, self.home.show)
 
     @classmethod
     def create(
@@ -129,8 +120,7 @@ class Store:
 
     def close(self) -> None:
         """Closes the file. May be called again."""
-        with self._lock:
-            self._db.close()
+        self._db.close()
 
     # ------------------------------------------------------------ rules
 
@@ -140,7 +130,7 @@ class Store:
         Raises:
             RulesForged: The main key did not sign them.
         """
-        with self._reading():
+        with self._db.reading:
             return self._rules()
 
     def set_rules(self, main: Signer, rules: Rules) -> None:
@@ -150,7 +140,7 @@ class Store:
             WalletUnusable: ``main`` is not the wallet's main key.
         """
         self._check_main(main)
-        with self._writing():
+        with self._db.writing:
             ((version,),) = self._db.execute("SELECT rules_version FROM wallet")
             self._db.execute(
                 "UPDATE wallet SET rules = ?, rules_version = ?, rules_signature = ?",
@@ -162,12 +152,12 @@ class Store:
     def used(self) -> list[tuple[Budget, int, int, int]]:
         """Every budget with what is spent and what deposited of it now, and its period's end."""
         found = []
-        with self._writing():
+        with self._db.writing:
             rules, now = self._rules_and_now()
             for budget in rules.budgets:
                 window = budget.period.window(now)
                 if window is not None:
-                    spent, deposited = self._used(budget, window)
+                    spent, deposited = self._budgets.used(budget, window)
                     found.append((budget, spent, deposited, window[1]))
         return found
 
@@ -180,29 +170,27 @@ class Store:
             WalletUnusable: ``main`` is not the wallet's main key.
         """
         self._check_main(main)
-        with self._writing():
+        with self._db.writing:
             self._db.execute("UPDATE wallet SET clock = 0")
 
     # ------------------------------------------------------------ channels
 
     def lanes(self, origin: str | None = None) -> list[Lane]:
         """The channels of one origin, or all, in the order they were opened."""
-        with self._reading():
-            if origin is None:
-                rows = self._db.execute(LANES + " ORDER BY rowid")
-            else:
-                rows = self._db.execute(LANES + " WHERE origin = ? ORDER BY rowid", (origin,))
-            return [lane_of(row) for row in rows]
+        with self._db.reading:
+            if origin is not None:
+                return self._lanes_of(origin)
+            return [lane_of(row) for row in self._db.execute(LANES + " ORDER BY rowid")]
 
     def usable_lanes(self, origin: str) -> list[Lane]:
         """The channels of one origin, and after them those that no origin has asked for yet."""
-        with self._reading():
+        with self._db.reading:
             order = " WHERE origin IN (?, '') ORDER BY origin = '', rowid"
             return [lane_of(row) for row in self._db.execute(LANES + order, (origin,))]
 
     def add_lane(self, lane: Lane, most: int | None = None) -> bool:
         """Writes a new channel down, unless its origin has ``most`` already; whether it did."""
-        with self._writing():
+        with self._db.writing:
             ((count,),) = self._db.execute(
                 "SELECT count(*) FROM channels WHERE origin = ? AND NOT is_closed", (lane.origin,)
             )
@@ -213,7 +201,7 @@ class Store:
 
     def lane(self, channel_id: bytes) -> Lane:
         """One channel that is known."""
-        with self._reading():
+        with self._db.reading:
             return self._lane(channel_id)
 
     def set_escrow(self, channel_id: bytes, balance: int, claimed: int) -> Lane:
@@ -221,25 +209,25 @@ class Store:
 
         A deposit that has arrived, or can no longer, is not waited for any more.
         """
-        with self._writing():
+        with self._db.writing:
             lane = self._lane(channel_id)
             deposit = lane.deposit
             if deposit is not None:
                 is_there = balance >= deposit.before + deposit.amount
                 if is_there or self._now() > deposit.valid_before:
                     deposit = None
-            lane = replace(lane, balance=balance, deposit=deposit)
+            lane = changed(lane, balance=balance, deposit=deposit)
             if claimed > lane.signed:
                 # The contract takes nothing without this wallet's signature: its memory is an old
                 # copy.
-                lane = replace(lane, charged=claimed, upper=claimed, signed=claimed)
+                lane = changed(lane, charged=claimed, upper=claimed, signed=claimed)
             elif claimed <= lane.upper:
                 # What was claimed was charged, said or not.
-                lane = replace(lane, charged=max(lane.charged, claimed))
+                lane = changed(lane, charged=max(lane.charged, claimed))
             elif lane.problem is None:
                 show = self.home.show
                 words = f"{show(claimed)} was claimed on chain, {show(lane.upper)} at most charged"
-                lane = replace(lane, problem=words)
+                lane = changed(lane, problem=words)
             self._put(lane)
             return lane
 
@@ -248,10 +236,10 @@ class Store:
         lane = self.lane(channel_id)
         if lane.origin:
             return lane
-        with self._writing():
+        with self._db.writing:
             lane = self._lane(channel_id)
             if not lane.origin:
-                lane = replace(lane, origin=origin)
+                lane = changed(lane, origin=origin)
                 self._db.execute(
                     "UPDATE channels SET origin = ? WHERE channel_id = ?", (origin, channel_id)
                 )
@@ -259,15 +247,15 @@ class Store:
 
     def set_closed(self, channel_id: bytes) -> None:
         """Pays nothing more from a channel, whose owner takes the money back."""
-        with self._writing():
+        with self._db.writing:
             self._db.execute(
                 "UPDATE channels SET is_closed = 1 WHERE channel_id = ?", (channel_id,)
             )
 
     def set_problem(self, channel_id: bytes, problem: str) -> None:
         """Pays nothing more from a channel, for this reason."""
-        with self._writing():
-            self._put(replace(self._lane(channel_id), problem=problem))
+        with self._db.writing:
+            self._put(changed(self._lane(channel_id), problem=problem))
 
     # ------------------------------------------------------------ paying
 
@@ -296,7 +284,7 @@ class Store:
             ClaimNotProven: The channel has a problem.
             NotAnswered: Its owner closes it.
         """
-        with self._writing():
+        with self._db.writing:
             rules, now = self._rules_and_now()
             budgets = rules.check(host, price, self.home.show)
             if rules.needs_approval(price) and not is_approved:
@@ -306,60 +294,67 @@ class Store:
                 raise ClaimNotProven(channel_id, lane.problem)
             if lane.is_closed:
                 raise NotAnswered(f"channel 0x{channel_id.hex()} was closed just now")
-            ceiling = lane.charged + price
-            raised = max(0, ceiling - lane.signed)
-            lacking, deposited = ceiling - lane.balance, 0
+            lacking, deposited = lane.charged + price - lane.balance, 0
             if lacking > 0 and lane.deposit is None:
                 made = deposit(lane, rules, lacking, now)
-                lane, deposited = replace(lane, deposit=made), made.amount
-            for budget in budgets:
-                self._take(budget, now, host, raised, deposited)
-            signed, upper = max(lane.signed, ceiling), max(lane.upper, ceiling)
-            lane = replace(lane, signed=signed, upper=upper)
-            self._put(lane)
-            if not raised and not deposited:
-                again = self._db.execute(
-                    "SELECT id FROM payments WHERE channel_id = ? AND charged IS NULL"
-                    " AND ceiling = ? AND method = ? AND url = ?",
-                    (channel_id, str(ceiling), method, url),
-                ).fetchone()
-                if again is not None:
-                    # The same voucher for the same thing once more: it counts as one.
-                    return Signing(again[0], lane, ceiling)
-            self._db.execute(
-                "INSERT INTO payments VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
-                (
-                    now,
-                    host,
-                    method,
-                    url,
-                    channel_id,
-                    *map(str, (price, ceiling, raised, deposited)),
-                ),
-            )
-            return Signing(self._db.last_insert_rowid(), lane, ceiling)
+                lane, deposited = changed(lane, deposit=made), made.amount
+            return self._write_down(lane, budgets, now, (host, method, url), price, deposited)
+
+    def authorize_ready(
+        self,
+        choose: Callable[[list[Lane]], Lane | None],
+        origin: str,
+        host: str,
+        method: str,
+        url: str,
+        price: int,
+    ) -> Signing | None:
+        """What `authorize` does, where nothing has to be asked, opened or deposited before.
+
+        Nearly all payments go this way: it reads everything once. None: not this one.
+
+        Args:
+            choose: Called with the origin's channels, in the order they were opened; gives one that
+                has room for the price, or None.
+
+        Raises:
+            RefusedByRules: A rule is against it; nothing was written.
+        """
+        with self._db.writing:
+            rules, now = self._rules_and_now()
+            budgets = rules.check(host, price, self.home.show)
+            lane = None if rules.needs_approval(price) else choose(self._lanes_of(origin))
+            if lane is None:
+                return None
+            return self._write_down(lane, budgets, now, (host, method, url), price, 0)
 
     def charged(self, signing: Signing, amount: int, receipt: str | None) -> None:
         """A server charged ``amount`` for a payment: from here on its channel's books are known.
 
         Not synced by itself: should the power fail, it is found out again as for a lost answer.
         """
-        with self._writing(is_synced=False):
-            lane = self._lane(signing.lane.channel_id)
+        with self._db.noting:
+            channel_id = signing.lane.channel_id
+            ((known,),) = self._db.execute(
+                "SELECT charged FROM channels WHERE channel_id = ?", (channel_id,)
+            )
             # The chain may have told of it already.
-            total = max(lane.charged, signing.lane.charged + amount)
-            self._put(replace(lane, charged=total, upper=total))
-            self._close_open(lane.channel_id, signing.payment_id, amount, receipt)
+            total = str(max(int(known), signing.lane.charged + amount))
+            self._db.execute(
+                "UPDATE channels SET charged = ?, upper = ? WHERE channel_id = ?",
+                (total, total, channel_id),
+            )
+            self._close_open(channel_id, signing.payment_id, amount, receipt)
 
     def corrected(self, signing: Signing, charged: int, ceiling: int) -> int:
         """A server proved what it has charged in all: ``charged``, and ``ceiling`` with its last
         voucher. Gives what of it was not known, which ``signing`` was signed without knowing.
         """
-        with self._writing():
+        with self._db.writing:
             lane = self._lane(signing.lane.channel_id)
             more = charged - signing.lane.charged
             self._put(
-                replace(lane, charged=charged, upper=charged, signed=max(lane.signed, ceiling))
+                changed(lane, charged=charged, upper=charged, signed=max(lane.signed, ceiling))
             )
             # The payment whose answer was lost is another one with that voucher, if there is one.
             found = self._db.execute(
@@ -372,7 +367,7 @@ class Store:
 
     def history(self, after: int = 0, limit: int = 1_000) -> list[Payment]:
         """Payments in the order they were signed, from the one after id ``after`` on."""
-        with self._reading():
+        with self._db.reading:
             rows = self._db.execute(PAYMENTS + " WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
             return [payment_of(row) for row in rows]
 
@@ -415,46 +410,46 @@ class Store:
             self._db.execute("UPDATE wallet SET clock = ?", (now,))
         return now
 
-    def _take(self, budget: Budget, now: int, host: str, raised: int, deposited: int) -> None:
-        window, show = self._window(budget, now), self.home.show
-        if window is None:
-            raise HostRefused(host, raised, f"the budget {budget.name} is not in force now", show)
-        spent, put = self._used(budget, window)
-        if spent + raised > budget.limit:
-            raise BudgetExceeded(budget.name, raised, budget.limit, spent, window[1], show)
-        if deposited and put + deposited > budget.limit:
-            raise DepositExceeded(budget.name, deposited, budget.limit, put, window[1], show)
+    def _write_down(
+        self,
+        lane: Lane,
+        budgets: tuple[Budget, ...],
+        now: int,
+        what: tuple[str, str, str],
+        price: int,
+        deposited: int,
+    ) -> Signing:
+        """Takes a payment, and its deposit, from the budgets and the channel; ``what`` is its host,
+        method and URL."""
+        host, method, url = what
+        channel_id, ceiling = lane.channel_id, lane.charged + price
+        raised = max(0, ceiling - lane.signed)
+        for budget in budgets:
+            self._budgets.take(budget, now, host, raised, deposited)
+        lane = changed(lane, signed=max(lane.signed, ceiling), upper=max(lane.upper, ceiling))
         self._db.execute(
-            "INSERT INTO used VALUES (?, ?, ?, ?) ON CONFLICT (budget, begins)"
-            " DO UPDATE SET spent = excluded.spent, deposited = excluded.deposited",
-            (budget.name, window[0], str(spent + raised), str(put + deposited)),
+            "UPDATE channels SET upper = ?, signed = ?, deposit = ? WHERE channel_id = ?",
+            (str(lane.upper), str(lane.signed), deposit_text(lane.deposit), channel_id),
         )
+        if not raised and not deposited:
+            again = self._db.execute(
+                "SELECT id FROM payments WHERE channel_id = ? AND charged IS NULL"
+                " AND ceiling = ? AND method = ? AND url = ?",
+                (channel_id, str(ceiling), method, url),
+            ).fetchone()
+            if again is not None:
+                # The same voucher for the same thing once more: it counts as one.
+                return Signing(again[0], lane, ceiling)
+        amounts = map(str, (price, ceiling, raised, deposited))
+        self._db.execute(
+            "INSERT INTO payments VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
+            (now, host, method, url, channel_id, *amounts),
+        )
+        return Signing(self._db.connection.last_insert_rowid(), lane, ceiling)
 
-    def _window(self, budget: Budget, now: int) -> tuple[int, int] | None:
-        """The budget's period now, worked out once a period: every payment asks."""
-        known = self._windows.get(budget.name)
-        if known is None or not known[0] <= now < known[1]:
-            known = budget.period.window(now)
-            if known is not None:
-                self._windows[budget.name] = known
-        return known
-
-    def _used(self, budget: Budget, window: tuple[int, int]) -> tuple[int, int]:
-        row = self._db.execute(
-            "SELECT spent, deposited FROM used WHERE budget = ? AND begins = ?",
-            (budget.name, window[0]),
-        ).fetchone()
-        if row is not None:
-            return int(row[0]), int(row[1])
-        # A period's first payment, or a budget that was set in the middle of one: what was paid in
-        # it before counts.
-        spent = deposited = 0
-        for host, raised, put in self._db.execute(
-            "SELECT host, raised, deposited FROM payments WHERE time >= ? AND time < ?", window
-        ):
-            if matches(budget.host, host):
-                spent, deposited = spent + int(raised), deposited + int(put)
-        return spent, deposited
+    def _lanes_of(self, origin: str) -> list[Lane]:
+        rows = self._db.execute(LANES + " WHERE origin = ? ORDER BY rowid", (origin,))
+        return [lane_of(row) for row in rows]
 
     def _lane(self, channel_id: bytes) -> Lane:
         row = self._db.execute(LANES + " WHERE channel_id = ?", (channel_id,)).fetchone()
@@ -470,11 +465,10 @@ class Store:
                 (lane.channel_id, lane.origin, config, lane.is_closed),
             )
         amounts = map(str, (lane.balance, lane.charged, lane.upper, lane.signed))
-        deposit = None if lane.deposit is None else deposit_text(lane.deposit)
         self._db.execute(
             "UPDATE channels SET balance = ?, charged = ?, upper = ?, signed = ?, deposit = ?,"
             " problem = ? WHERE channel_id = ?",
-            (*amounts, deposit, lane.problem, lane.channel_id),
+            (*amounts, deposit_text(lane.deposit), lane.problem, lane.channel_id),
         )
 
     def _close_open(
@@ -482,31 +476,10 @@ class Store:
     ) -> None:
         """All that was open on a channel is known now: one was charged, the others were not."""
         self._db.execute(
-            "UPDATE payments SET charged = ?, receipt = ? WHERE id = ?",
-            (str(amount), receipt, payment_id),
+            "UPDATE payments SET charged = CASE id WHEN ?1 THEN ?2 ELSE '0' END,"
+            " receipt = CASE id WHEN ?1 THEN ?3 END WHERE channel_id = ?4 AND charged IS NULL",
+            (payment_id, str(amount), receipt, channel_id),
         )
-        self._db.execute(
-            "UPDATE payments SET charged = '0' WHERE channel_id = ? AND charged IS NULL",
-            (channel_id,),
-        )
-
-    # ------------------------------------------------------------ the file
-
-    @contextmanager
-    def _writing(self, *, is_synced: bool = True) -> Iterator[None]:
-        with self._reading():
-            # NORMAL leaves the log to the next commit that syncs it.
-            self._db.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
-            with transaction(self._db):
-                yield
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._lock:
-            try:
-                yield
-            except apsw.Error as error:
-                raise WalletUnusable(str(self.path), str(error)) from error
 
     def _pragma(self, name: str) -> Any:
         ((value,),) = self._db.execute(f"PRAGMA {name}")

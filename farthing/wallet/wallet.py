@@ -6,13 +6,9 @@
 from __future__ import annotations
 
 import secrets
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 from farthing.chain.connection import NodeUnreachable
 from farthing.chain.settlement import Settlement, Snapshot
@@ -39,74 +35,13 @@ from farthing.wallet.errors import (
 from farthing.wallet.lanes import LaneLocks
 from farthing.wallet.offers import PERMIT2_METHOD, Claim, Offer, Place
 from farthing.wallet.records import Lane, PendingDeposit, Signing
+from farthing.wallet.request import Approval, Remembered, Request
 from farthing.wallet.rules import Rules
 from farthing.wallet.store import Store
 
 Read = TypeVar("Read")
-# Requests whose price is remembered, at most.
-REMEMBERED = 1_000
 # For how long a server may use a deposit's consent, in seconds.
 CONSENT_SECONDS = 900
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request that has to be paid.
-
-    Attributes:
-        method, url: As they are sent; the url without user, password and fragment.
-        host: Its name in lower case, which the rules know it by.
-        origin: Scheme, host and port: what its channels are for.
-    """
-
-    method: str
-    url: str
-    host: str
-    origin: str
-
-    @classmethod
-    def of(cls, method: str, url: str) -> Request:
-        """The request that ``method`` and an absolute ``url`` make."""
-        parts = urlsplit(url)
-        host = (parts.hostname or "").rstrip(".")
-        shown_host = f"[{host}]" if ":" in host else host
-        place = shown_host if parts.port is None else f"{shown_host}:{parts.port}"
-        shown = urlunsplit((parts.scheme, place, parts.path, parts.query, ""))
-        return cls(method.upper(), shown, host, f"{parts.scheme}://{place}")
-
-
-@dataclass(frozen=True)
-class Approval:
-    """What the owner is asked: may ``request`` cost ``price`` smallest units?"""
-
-    request: Request
-    price: int
-
-
-class Remembered:
-    """What requests cost when they were last paid, so that they need not be asked for twice."""
-
-    def __init__(self) -> None:
-        self._offers: OrderedDict[Request, Offer] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, request: Request) -> Offer | None:
-        """The offer that was last taken; None where it is not known."""
-        with self._lock:
-            return self._offers.get(request)
-
-    def keep(self, request: Request, offer: Offer) -> None:
-        """Remembers an offer that was taken and charged for."""
-        with self._lock:
-            self._offers[request] = offer
-            self._offers.move_to_end(request)
-            if len(self._offers) > REMEMBERED:
-                self._offers.popitem(last=False)
-
-    def forget(self, request: Request) -> None:
-        """Asks the next time."""
-        with self._lock:
-            self._offers.pop(request, None)
 
 
 class Wallet:
@@ -220,11 +155,7 @@ class Wallet:
         return any(_has_room(lane, offer) for lane in self._lanes(request, offer))
 
     def _lanes(self, request: Request, offer: Offer) -> list[Lane]:
-        lanes = self.store.usable_lanes(request.origin)
-        for lane in lanes:
-            if lane.problem is not None and lane.origin:
-                raise ClaimNotProven(lane.channel_id, lane.problem)
-        return [lane for lane in lanes if not lane.is_closed and _fits(lane.config, offer)]
+        return _open_lanes(self.store.usable_lanes(request.origin), offer)
 
     def give_lane(self, lane: Lane) -> None:
         """Lets others have a channel."""
@@ -243,6 +174,34 @@ class Wallet:
         return Lane(config.channel_id(self.place.domain), request.origin, config)
 
     # ------------------------------------------------------------ signing
+
+    def authorize_ready(self, request: Request, offer: Offer) -> Signing | None:
+        """What `allow`, `take_lane` and `authorize` do, where a channel that is free has the money
+        and the owner need not be asked; its channel is held until `give_lane`. None: not this one.
+
+        Raises:
+            RefusedByRules: A rule is against it.
+            ClaimNotProven: This origin has told what it could not prove.
+        """
+        held: list[Lane] = []
+
+        def choose(lanes: list[Lane]) -> Lane | None:
+            for lane in _open_lanes(lanes, offer):
+                # One whose deposit may be under way is asked about first.
+                is_ready = lane.deposit is None and _has_room(lane, offer)
+                if is_ready and self.locks.take(lane.channel_id):
+                    held.append(lane)
+                    return lane
+            return None
+
+        try:
+            return self.store.authorize_ready(
+                choose, request.origin, request.host, request.method, request.url, offer.price
+            )
+        except BaseException:
+            for lane in held:
+                self.give_lane(lane)
+            raise
 
     def authorize(
         self, request: Request, offer: Offer, lane: Lane, *, is_approved: bool
@@ -295,7 +254,7 @@ class Wallet:
         signature = sign(self._session, voucher, self.place.domain)
         payload: dict[str, Any] = {
             "type": kind,
-            "channelConfig": lane.config.to_json(),
+            "channelConfig": lane.config.written,
             "voucher": {
                 "channelId": "0x" + lane.channel_id.hex(),
                 "maxClaimableAmount": str(ceiling),
@@ -308,7 +267,7 @@ class Wallet:
             assert self._main is not None
             deposit = deposit_payload(self._main, self.place, lane, lane.deposit)
             payload |= {"type": "deposit", "deposit": deposit}
-        message = {"x402Version": VERSION, "accepted": offer.accepted, "payload": payload}
+        message = {"x402Version": VERSION, "accepted": offer.written, "payload": payload}
         extensions: dict[str, Any] = identifier_of(name) if name else {}
         if self._receipts and offer.asks_for_receipts:
             extensions[EXTENSION] = {"info": {}}
@@ -428,6 +387,14 @@ class Wallet:
             told = show(claim.charged)
             return f"it says {told} were charged, {show(most)} is what was agreed to"
         return None
+
+
+def _open_lanes(lanes: list[Lane], offer: Offer) -> list[Lane]:
+    """Those channels that pay for an offer's publisher."""
+    for lane in lanes:
+        if lane.problem is not None and lane.origin:
+            raise ClaimNotProven(lane.channel_id, lane.problem)
+    return [lane for lane in lanes if not lane.is_closed and _fits(lane.config, offer)]
 
 
 def _fits(config: ChannelConfig, offer: Offer) -> bool:

@@ -292,6 +292,32 @@ def test_set_escrow__ends_a_deposit_that_arrived_or_expired(
     assert store.set_escrow(channel, 50, 0).deposit is None
 
 
+# ---------------------------------------------------------------- what was charged
+
+
+def test_charged__one_of_two_open_payments__the_other_cost_nothing(open_store: OpenStore) -> None:
+    store = open_store(budget(1_000))
+    filled(store, 0, 1)
+    sign_off(store, lane(0), 60)
+    elsewhere = sign_off(store, lane(1), 80)
+    signing = sign_off(store, lane(0), 100)
+    store.charged(signing, 70, "told")
+    told = [(payment.charged, payment.receipt) for payment in store.history()]
+    assert told == [(0, None), (None, None), (70, "told")]
+    store.charged(elsewhere, 80, "too")
+    assert [payment.charged for payment in store.history()] == [0, 80, 70]
+
+
+def test_charged__the_chain_has_told_of_more__stays_known(open_store: OpenStore) -> None:
+    store = open_store(budget(1_000))
+    filled(store)
+    signing = sign_off(store, lane(), 100)
+    assert store.set_escrow(lane().channel_id, 10**9, 90).charged == 90
+    store.charged(signing, 70, None)
+    (here,) = store.lanes()
+    assert (here.charged, here.upper, here.signed) == (90, 90, 100)
+
+
 # ---------------------------------------------------------------- the file
 
 

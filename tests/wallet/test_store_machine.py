@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from farthing.wallet import Budget, BudgetExceeded, Rules, Store
+from farthing.wallet.records import Signing
 from tests.escrow_world import PAYER
 from tests.wallet.wallet_kit import (
     DAILY,
@@ -21,6 +23,7 @@ from tests.wallet.wallet_kit import (
     lane,
     new_store,
     sign_off,
+    sign_off_ready,
 )
 
 LANES = 3
@@ -68,8 +71,11 @@ class Memory(RuleBasedStateMachine):
         host=st.sampled_from(HOSTS),
         price=st.integers(1, 200),
         part=st.none() | st.integers(0, 100),
+        sign=st.sampled_from([sign_off, sign_off_ready]),
     )
-    def pay(self, number: int, host: str, price: int, part: int | None) -> None:
+    def pay(
+        self, number: int, host: str, price: int, part: int | None, sign: Callable[..., Signing]
+    ) -> None:
         """``part`` percent of the price are charged; None: the answer is lost."""
         now = max(self.time, self.clock.now)
         ceiling = self.charged[number] + price
@@ -80,7 +86,7 @@ class Memory(RuleBasedStateMachine):
             if budget.host in ("*", host)
         )
         try:
-            signing = sign_off(self.store, lane(number), price, host=host)
+            signing = sign(self.store, lane(number), price, host=host)
         except BudgetExceeded:
             assert not fits
             return

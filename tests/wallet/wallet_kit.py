@@ -68,6 +68,17 @@ def sign_off(store: Store, channel: Lane, price: int, *, host: str = HOST) -> Si
     return signing
 
 
+def sign_off_ready(store: Store, channel: Lane, price: int, *, host: str = HOST) -> Signing:
+    """The same, chosen and written down in one transaction."""
+
+    def choose(lanes: list[Lane]) -> Lane:
+        return next(each for each in lanes if each.channel_id == channel.channel_id)
+
+    signing = store.authorize_ready(choose, channel.origin, host, "GET", URL, price)
+    assert signing is not None
+    return signing
+
+
 # ---------------------------------------------------------------- on a chain
 
 

@@ -19,8 +19,9 @@ from typing import Any
 
 import httpx
 
-from farthing.wallet import RefusedByRules, Store, Wallet
+from farthing.wallet import RefusedByRules, Rules, Store, Wallet
 from farthing.wallet.httpx_client import PayingTransport
+from farthing.wallet.lanes import LaneLocks
 from tests.wallet.wallet_kit import PLACE, SESSION, Clock, FixedChain
 
 POINTS = (
@@ -52,13 +53,13 @@ class KillPoint:
 
     def install(self, store: Store) -> None:
         """Wraps the steps of a payment."""
-        self._after(Wallet, "allow", "rules checked")
-        self._after(Wallet, "take_lane", "lane taken")
-        self._after(Store, "authorize", "written down")
+        self._after(Rules, "check", "rules checked")
+        self._after(LaneLocks, "take", "lane taken")
+        self._after(Store, "authorize_ready", "written down")
         self._after(Wallet, "header", "signed")
         self._after(Store, "charged", "answer noted")
         # Called before each statement.
-        store._db.exec_trace = self._statement
+        store._db.connection.exec_trace = self._statement
 
     def _statement(self, cursor: object, statement: str, values: object) -> bool:
         if statement.startswith("INSERT INTO payments"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Collection, Iterator
@@ -60,9 +59,6 @@ def open_many_channels(file: Path, numbers: Collection[int], in_all: int) -> Non
         connection.executemany(f"INSERT INTO channels SELECT {copied} FROM channels LIMIT 1", rows)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
-    # Half a gigabyte that the system has not written yet, it would write while it is measured.
-    with file.open("rb") as filled:
-        os.fsync(filled.fileno())
 
 
 def _names(number: int) -> tuple[bytes, str, str]:

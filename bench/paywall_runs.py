@@ -6,7 +6,6 @@ no figure.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections.abc import Collection, Iterator
@@ -137,9 +136,6 @@ def paid(
             loads = []
             for name, lists in (("warm-up", warm_up), ("measured", measured)):
                 prepared = prepare(folder / name, offer, lists)
-                # The books and the requests, up to half a gigabyte, are on the disk before it is
-                # measured: the system would write them meanwhile.
-                os.sync()
                 used, busy = server.cpu_s(), busy_s(cores)
                 with watched(server, memory):
                     loads.append(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 from collections import Counter
 from collections.abc import Iterable
@@ -103,11 +104,14 @@ def _with_ceilings(picked: Iterable[int]) -> list[Request]:
 
 
 def prepare(folder: Path, offer: Offer, lists: list[list[Request]]) -> Path:
-    """Sign every request on all cores, into one file for each connection. Answers ``folder``."""
+    """Sign every request on all cores, into one file for each connection, and have all that was
+    prepared on the disk. Answers ``folder``."""
     folder.mkdir()
     files = [folder / str(number) for number in range(len(lists))]
     with ProcessPoolExecutor() as pool:
         list(pool.map(partial(_write, payment=offer.payment()), files, lists))
+    # These and the books, up to half a gigabyte, the system would else write during the run.
+    os.sync()
     return folder
 
 

@@ -6,9 +6,11 @@ anew. Within a commit that would keep every payment waiting, so a thread does it
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
-from threading import Thread
+from threading import Thread, get_native_id
 
 import apsw
 
@@ -16,6 +18,8 @@ import apsw
 PAGES = 4_000
 # Milliseconds that commits may be kept waiting for a reader, which may stay for minutes.
 PATIENCE = 50
+# Of the thread that copies; see `os.setpriority`.
+NICENESS = 10
 # How often what came meanwhile is copied before commits wait for the rest. Each time it is less.
 ROUNDS = 8
 
@@ -46,6 +50,10 @@ class Checkpoints:
         return apsw.SQLITE_OK
 
     def _copy(self) -> None:
+        if sys.platform == "linux":
+            # Commits go first. Only there is it of one thread, and not of the whole process.
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, get_native_id(), NICENESS)
         # What fails is in the log all the same.
         with suppress(apsw.Error), closing(self._connect()) as connection:
             connection.set_busy_timeout(PATIENCE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 import apsw
@@ -31,14 +31,12 @@ SENDER = "0x" + "aB" * 20
 LEASE = ("key " + SENDER, "first")
 
 
-class AtOnce:
+class AtOnce(Thread):
     """A thread whose work is done when it is started."""
 
-    def __init__(self, target: Callable[[], None], name: str) -> None:
-        self.start = target
-
-    def is_alive(self) -> bool:
-        return False
+    def start(self) -> None:
+        super().start()
+        self.join()
 
 
 def channel_id(number: int) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -57,6 +59,27 @@ def test_log__begins_anew_again_and_again(
     assert sum(after < before for before, after in pairwise(lengths)) >= 5
     assert ledger.totals().charges == 200
     assert ledger.prove() == []
+
+
+def test_copying__commits_go_first(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    seen: list[int] = []
+    connect = ledger._checkpoints._connect  # type: ignore[attr-defined]
+
+    def observed() -> apsw.Connection:
+        seen.append(niceness())
+        return connect()
+
+    monkeypatch.setattr(checkpoints, "Thread", AtOnce)
+    monkeypatch.setattr(ledger._checkpoints, "_connect", observed)  # type: ignore[attr-defined]
+    before, channel = niceness(), known(ledger, 1)
+    for _ in range(PAGES):
+        pay(ledger, channel)
+    # Elsewhere a thread has no priority of its own.
+    assert (seen[0] > before) == (sys.platform == "linux")
+    assert niceness() == before
 
 
 def test_commits__go_on_while_the_log_is_copied(

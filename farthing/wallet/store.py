@@ -22,6 +22,7 @@ from typing import Any
 
 import apsw
 import msgspec
+from msgspec.structs import replace
 
 from farthing.ledger.sqlite_file import connect, transaction
 from farthing.protocol import Domain, Signer
@@ -43,7 +44,6 @@ from farthing.wallet.records import (
     Payment,
     PendingDeposit,
     Signing,
-    changed,
     deposit_text,
     lane_of,
     payment_of,
@@ -216,18 +216,18 @@ class Store:
                 is_there = balance >= deposit.before + deposit.amount
                 if is_there or self._now() > deposit.valid_before:
                     deposit = None
-            lane = changed(lane, balance=balance, deposit=deposit)
+            lane = replace(lane, balance=balance, deposit=deposit)
             if claimed > lane.signed:
                 # The contract takes nothing without this wallet's signature: its memory is an old
                 # copy.
-                lane = changed(lane, charged=claimed, upper=claimed, signed=claimed)
+                lane = replace(lane, charged=claimed, upper=claimed, signed=claimed)
             elif claimed <= lane.upper:
                 # What was claimed was charged, said or not.
-                lane = changed(lane, charged=max(lane.charged, claimed))
+                lane = replace(lane, charged=max(lane.charged, claimed))
             elif lane.problem is None:
                 show = self.home.show
                 words = f"{show(claimed)} was claimed on chain, {show(lane.upper)} at most charged"
-                lane = changed(lane, problem=words)
+                lane = replace(lane, problem=words)
             self._put(lane)
             return lane
 
@@ -239,7 +239,7 @@ class Store:
         with self._db.writing:
             lane = self._lane(channel_id)
             if not lane.origin:
-                lane = changed(lane, origin=origin)
+                lane = replace(lane, origin=origin)
                 self._db.execute(
                     "UPDATE channels SET origin = ? WHERE channel_id = ?", (origin, channel_id)
                 )
@@ -255,7 +255,7 @@ class Store:
     def set_problem(self, channel_id: bytes, problem: str) -> None:
         """Pays nothing more from a channel, for this reason."""
         with self._db.writing:
-            self._put(changed(self._lane(channel_id), problem=problem))
+            self._put(replace(self._lane(channel_id), problem=problem))
 
     # ------------------------------------------------------------ paying
 
@@ -297,7 +297,7 @@ class Store:
             lacking, deposited = lane.charged + price - lane.balance, 0
             if lacking > 0 and lane.deposit is None:
                 made = deposit(lane, rules, lacking, now)
-                lane, deposited = changed(lane, deposit=made), made.amount
+                lane, deposited = replace(lane, deposit=made), made.amount
             return self._write_down(lane, budgets, now, (host, method, url), price, deposited)
 
     def authorize_ready(
@@ -354,7 +354,7 @@ class Store:
             lane = self._lane(signing.lane.channel_id)
             more = charged - signing.lane.charged
             self._put(
-                changed(lane, charged=charged, upper=charged, signed=max(lane.signed, ceiling))
+                replace(lane, charged=charged, upper=charged, signed=max(lane.signed, ceiling))
             )
             # The payment whose answer was lost is another one with that voucher, if there is one.
             found = self._db.execute(
@@ -426,7 +426,7 @@ class Store:
         raised = max(0, ceiling - lane.signed)
         for budget in budgets:
             self._budgets.take(budget, now, host, raised, deposited)
-        lane = changed(lane, signed=max(lane.signed, ceiling), upper=max(lane.upper, ceiling))
+        lane = replace(lane, signed=max(lane.signed, ceiling), upper=max(lane.upper, ceiling))
         self._db.execute(
             "UPDATE channels SET upper = ?, signed = ?, deposit = ? WHERE channel_id = ?",
             (str(lane.upper), str(lane.signed), deposit_text(lane.deposit), channel_id),

@@ -153,7 +153,7 @@ class _Exchange:
         body = b"".join(self._parts)
         self._parts.clear()
         start = self._start
-        headers = [(bytes(name).lower(), bytes(value)) for name, value in start.get("headers", ())]
+        headers = [(bytes(name), bytes(value)) for name, value in start.get("headers", ())]
         self._is_open = False
         kept = body if is_whole else None
         reply = await self._paywall.commit(self._admission, start["status"], headers, kept)
@@ -190,7 +190,7 @@ async def _send(reply: Reply, scope: Scope, send: Send) -> None:
     headers = reply.headers
     # These have no body, and no length of one.
     is_bare = reply.status in (204, 304)
-    if not is_bare and b"content-length" not in dict(headers):
+    if not is_bare and b"content-length" not in [name.lower() for name, _ in headers]:
         headers = [*headers, (b"content-length", str(len(reply.body)).encode())]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     body = b"" if scope.get("method") == "HEAD" else reply.body

@@ -66,10 +66,9 @@ class Charging:
     ) -> Reply:
         """Charges for a handler's answer, and gives it back as it is to be sent.
 
-        When this returns an answer with the payment's header, the charge is on the disk.
-        ``headers`` have their names in lower case. ``body`` is None for one too long to be kept;
-        then the body of what is given back is empty, and the server sends the rest itself. Goes
-        on to its end when its caller is cancelled.
+        When this returns an answer with the payment's header, the charge is on the disk. ``body``
+        is None for one too long to be kept; then the body of what is given back is empty, and
+        the server sends the rest itself. Goes on to its end when its caller is cancelled.
         """
         payment, reservation = admission._payment, admission._reservation
         state, now = reservation.state, int(time.time())
@@ -83,7 +82,7 @@ class Charging:
         request_id = self._books.next_id()
         receipt = self._receipt(admission, charged.charged, request_id, now)
         told = self._outcomes.told(admission, charged, receipt)
-        sent = [each for each in headers if not each[0].endswith(_REPLACED)]
+        sent = [each for each in headers if not each[0].lower().endswith(_REPLACED)]
         sent += told, PRIVATE
         answer = None
         if body is not None and len(body) <= self._limits.answer_bytes:

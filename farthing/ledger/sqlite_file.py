@@ -133,9 +133,19 @@ def _wait(tries: int) -> bool:
 def transaction(connection: apsw.Connection) -> Iterator[None]:
     """A transaction that writes: all of the block, durable when it is left, or nothing of it."""
     connection.execute("BEGIN IMMEDIATE")
+    is_done = False
     try:
         yield
-        connection.execute("COMMIT")
+        is_done = True
+    finally:
+        end_transaction(connection, is_done=is_done)
+
+
+def end_transaction(connection: apsw.Connection, *, is_done: bool) -> None:
+    """Commits what is done, and takes back what is not or what cannot be committed."""
+    try:
+        if is_done:
+            connection.execute("COMMIT")
     finally:
         # A commit that failed can leave the transaction open.
         if connection.in_transaction:

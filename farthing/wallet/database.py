@@ -14,7 +14,7 @@ from types import TracebackType
 
 import apsw
 
-from farthing.ledger.sqlite_file import connect
+from farthing.ledger.sqlite_file import connect, end_transaction
 from farthing.wallet.errors import WalletUnusable
 
 # Pages the log may hold before they are copied into the file and it begins anew. What a log writes
@@ -103,18 +103,9 @@ class WritingTurn:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self._end(is_done=error is None)
+            end_transaction(self._connection, is_done=error is None)
         except BaseException as failed:
             error = failed
             raise
         finally:
             self._turn.__exit__(kind, error, traceback)
-
-    def _end(self, *, is_done: bool) -> None:
-        try:
-            if is_done:
-                self._execute("COMMIT")
-        finally:
-            # A commit that failed can leave the transaction open.
-            if self._connection.in_transaction:
-                self._execute("ROLLBACK")

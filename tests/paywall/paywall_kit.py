@@ -285,7 +285,7 @@ class Shop:
         domain: Domain = DOMAIN,
         receipts: str = "announced",
     ) -> None:
-        self.ledger = ledger
+        self._ledger = ledger
         is_announced = receipts == "announced"
         signing = Receipts(AUTHORIZER, terms.network, is_announced=is_announced)
         self.paywall = Paywall(
@@ -298,6 +298,14 @@ class Shop:
         )
         self.handler = RecordingApp()
         self.app: Any = PaywallMiddleware(self.handler, self.paywall)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The paywall's own. One that is no file may be used by one thread at a time, and the
+        paywall's may be at something for which no request waits."""
+        if not self._ledger.is_local:
+            self.paywall.books._thread.submit(int).result(60)
+        return self._ledger
 
     def open_channel(self, payer: Payer, balance: int = BALANCE, **mirror: Any) -> None:
         """As if the chain had been asked just now."""

@@ -19,22 +19,23 @@ HEADER = PAYER.header(CHEAP)
 @contextmanager
 def failing(shop: Shop, *names: str, after: bool = False) -> Iterator[None]:
     """These methods of the ledger fail; ``after``, when they have done what they were asked."""
+    ledger = shop.ledger
     with pytest.MonkeyPatch.context() as patched:
         for name in names:
-            real = getattr(shop.ledger, name)
+            real = getattr(ledger, name)
 
             def fail(*arguments: Any, real: Any = real) -> None:
                 if after:
                     real(*arguments)
                 raise LedgerUnavailable("test", "disk full")
 
-            patched.setattr(shop.ledger, name, fail)
+            patched.setattr(ledger, name, fail)
         # What was made with the ledger keeps its own way to it.
         paywall = shop.paywall
-        patched.setattr(paywall.books.commits, "_work", lambda charges: shop.ledger.commit(charges))
+        patched.setattr(paywall.books.commits, "_work", lambda charges: ledger.commit(charges))
         reservations = paywall.books.reservations
-        patched.setattr(reservations, "_reserve_now", lambda names: shop.ledger.reserve(names))
-        patched.setattr(reservations._reserve, "_work", lambda names: shop.ledger.reserve(names))
+        patched.setattr(reservations, "_reserve_now", lambda names: ledger.reserve(names))
+        patched.setattr(reservations._reserve, "_work", lambda names: ledger.reserve(names))
         yield
 
 

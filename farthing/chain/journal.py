@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 # States of a transaction: not yet signed; signed, and not seen on the chain; in a block that may be
 # undone; in one that is final, where it succeeded, or failed; given up before it was sent.
@@ -87,6 +87,7 @@ class Journal(Protocol):
         time: int,
         rows: Sequence[tuple[bytes, int]] = (),
         fee_limit: int | None = None,
+        refund: Any = None,
     ) -> int: ...
     def transaction(self, transaction_id: int, /) -> Queued | None: ...
     def find_transaction(self, kind: str, subject: bytes, /) -> Queued | None: ...

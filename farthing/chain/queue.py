@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from web3 import Web3
 
@@ -96,6 +97,7 @@ class TransactionQueue:
         plan: Transaction,
         rows: Sequence[tuple[bytes, int]] = (),
         fee_limit: int | None = None,
+        refund: Any = None,
     ) -> int:
         """Writes a transaction down, to be sent by whoever steps next; its id.
 
@@ -107,6 +109,7 @@ class TransactionQueue:
             rows: Channels and the totals that it claims for them.
             fee_limit: The most a gas may cost it, in wei: above that it waits, as long as nothing
                 waits behind it that has no limit. None: what the cap allows.
+            refund: What the journal wants to know of a refund; see `farthing.ledger.RefundHold`.
 
         Raises:
             ContractReverted: The contract would refuse it.
@@ -131,6 +134,7 @@ class TransactionQueue:
                 time=int(self._clock()),
                 rows=rows,
                 fee_limit=fee_limit,
+                refund=refund,
             )
 
     def find(self, kind: str, subject: bytes) -> Queued | None:

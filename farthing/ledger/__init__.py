@@ -1,6 +1,12 @@
 """The ledger: what was charged, what is redeemable. The only place that speaks SQL."""
 
-from farthing.ledger.errors import BackupRefused, LeaseLost, LedgerUnavailable, LedgerUnusable
+from farthing.ledger.errors import (
+    BackupRefused,
+    ChannelMoved,
+    LeaseLost,
+    LedgerUnavailable,
+    LedgerUnusable,
+)
 from farthing.ledger.ledger import RESTORED, Ledger
 from farthing.ledger.records import (
     Answer,
@@ -18,6 +24,7 @@ from farthing.ledger.records import (
     PayerChange,
     QueuedTransaction,
     Redeemable,
+    RefundHold,
     Refusal,
     Row,
     Standing,
@@ -32,6 +39,7 @@ __all__ = [
     "Attempt",
     "BackupRefused",
     "Channel",
+    "ChannelMoved",
     "ChannelState",
     "Charge",
     "Difference",
@@ -48,6 +56,7 @@ __all__ = [
     "PayerChange",
     "QueuedTransaction",
     "Redeemable",
+    "RefundHold",
     "Refusal",
     "Row",
     "Standing",

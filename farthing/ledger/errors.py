@@ -44,6 +44,18 @@ class LeaseLost(FarthingError):
         return f"{self.holder} does not have the lease of {self.name}: take it again first."
 
 
+class ChannelMoved(FarthingError):
+    """A channel has not the charges any more that something was reckoned from; nothing was
+    written."""
+
+    def __init__(self, channel_id: bytes) -> None:
+        super().__init__(channel_id)
+        self.channel_id = channel_id
+
+    def __str__(self) -> str:
+        return f"another request of channel 0x{self.channel_id.hex()} went first: try again."
+
+
 class BackupRefused(FarthingError):
     """No backup was begun."""
 

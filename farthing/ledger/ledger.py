@@ -19,6 +19,7 @@ from farthing.ledger.records import (
     NotReserved,
     QueuedTransaction,
     Redeemable,
+    RefundHold,
     Refusal,
     Row,
     Standing,
@@ -129,18 +130,8 @@ class Ledger(ABC):
         """`mirror` for many channels. Commits of others come between a thousand and the next."""
 
     @abstractmethod
-    def hold_refund(self, channel_id: bytes, nonce: int, amount: int) -> None:
-        """Writes down, durably and before a refund is sent, that so much is on its way back.
-
-        It counts as withdrawn from now on and in every later mirror, until the chain says that the
-        refund's nonce is used: its transaction may come at any time. Takes the place of what was
-        held for the channel before; an ``amount`` of 0, for a refund that will not happen, holds
-        nothing, from the next mirror on.
-        """
-
-    @abstractmethod
     def held_refund(self, channel_id: bytes, nonce: int) -> int:
-        """What is held for the refund with that nonce; 0 when nothing is."""
+        """What is on its way back to the payer of a channel whose next refund has that nonce."""
 
     # ------------------------------------------------------------ transactions
     #
@@ -172,6 +163,7 @@ class Ledger(ABC):
         time: int,
         rows: Sequence[tuple[bytes, int]] = (),
         fee_limit: int | None = None,
+        refund: RefundHold | None = None,
     ) -> int:
         """Orders a transaction, durably, with the channels and totals it claims for; its id.
 
@@ -179,6 +171,13 @@ class Ledger(ABC):
 
         With a subject there is one transaction of its kind at a time, whatever became of it unless
         it failed or was refused: then nothing is written and its id returned.
+
+        What a ``refund`` gives back counts as withdrawn from now on and in every later mirror: the
+        transaction may come at any time. It does until the chain says that the refund's nonce is
+        used, or, from the next mirror on, until the transaction has failed or was refused.
+
+        Raises:
+            ChannelMoved: The refund's channel has other charges than its fence is for.
         """
 
     @abstractmethod

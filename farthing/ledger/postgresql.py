@@ -178,6 +178,11 @@ class PostgresLedger(PostgresChannels, PostgresPayers, PostgresTransactions):
     def commit(self, charges: Sequence[NewCharge]) -> list[bool]:
         if not charges:
             return []
+        with self._committing, self._commits.session() as connection:
+            # Its own transaction: durable when it answers.
+            return self._charge(connection, charges)
+
+    def _charge(self, connection: PostgresConnection, charges: Sequence[NewCharge]) -> list[bool]:
         asked = _asked(charges)
         values = (
             [charge.channel_id for charge in charges],
@@ -186,10 +191,7 @@ class PostgresLedger(PostgresChannels, PostgresPayers, PostgresTransactions):
             max(each.turn for each in asked),
             _changes(charges, asked),
         )
-        with self._committing, self._commits.session() as connection:
-            # Its own transaction: durable when it answers.
-            made = connection.execute(_MAKE_CHARGES, values).fetchall()
-        places = {place for (place,) in made}
+        places = {place for (place,) in connection.execute(_MAKE_CHARGES, values).fetchall()}
         return [place in places for place in range(len(charges))]
 
     def answer(self, channel_id: bytes) -> Answer | None:

@@ -24,15 +24,19 @@ _LOCK = """SELECT FROM channels WHERE channel_id = ANY(%s::bytea[])
     ORDER BY channel_id FOR NO KEY UPDATE"""
 _MEET = f"""INSERT INTO channels (channel_id, {CONFIG}, {STATE})
     VALUES ({", ".join(["%s"] * 19)}) ON CONFLICT (channel_id) DO NOTHING"""
-# What is held is read after the channel is locked, as `hold_refund` writes it.
-_MIRROR = """UPDATE channels SET
+# What is on its way back when a refund's nonce is the next.
+_HELD = """SELECT coalesce(sum(refunds.amount), 0)
+    FROM refunds JOIN transactions ON transactions.id = transaction_id
+    WHERE refunds.channel_id = {channel_id} AND refunds.nonce >= {nonce}
+        AND state NOT IN ('failed', 'refused')"""
+# It is read after the channel is locked, as a refund is ordered.
+_MIRROR = f"""UPDATE channels SET
         balance = %(balance)s,
         total_claimed = %(total_claimed)s,
         withdraw_amount = greatest(%(withdraw_amount)s, least(%(balance)s,
-            %(withdraw_amount)s + coalesce((
-                SELECT amount FROM refunds
-                WHERE refunds.channel_id = channels.channel_id AND nonce >= %(refund_nonce)s
-            ), 0)
+            %(withdraw_amount)s + ({
+    _HELD.format(channel_id="channels.channel_id", nonce="%(refund_nonce)s")
+})
         )),
         withdraw_requested_at = %(withdraw_requested_at)s,
         refund_nonce = %(refund_nonce)s,
@@ -71,28 +75,9 @@ class PostgresChannels(PostgresPart):
             with self._link.session() as connection:
                 _mirror(connection, seen[start : start + TOGETHER])
 
-    def hold_refund(self, channel_id: bytes, nonce: int, amount: int) -> None:
-        with self._link.session() as connection, connection.transaction():
-            connection.execute(_LOCK, ([channel_id],))
-            connection.execute(
-                "UPDATE channels SET withdraw_amount = greatest(withdraw_amount, "
-                "least(balance, withdraw_amount + %(amount)s - coalesce((SELECT amount "
-                "FROM refunds WHERE channel_id = %(channel)s AND nonce >= %(nonce)s), 0))) "
-                "WHERE channel_id = %(channel)s AND refund_nonce <= %(nonce)s",
-                {"amount": amount, "channel": channel_id, "nonce": nonce},
-            )
-            connection.execute(
-                "INSERT INTO refunds (channel_id, nonce, amount) VALUES (%s, %s, %s) "
-                "ON CONFLICT (channel_id) DO UPDATE SET "
-                "nonce = excluded.nonce, amount = excluded.amount",
-                (channel_id, nonce, amount),
-            )
-
     def held_refund(self, channel_id: bytes, nonce: int) -> int:
-        row = self._row(
-            "SELECT amount FROM refunds WHERE channel_id = %s AND nonce = %s", channel_id, nonce
-        )
-        return 0 if row is None else int(row[0])
+        ((held,),) = self._rows(_HELD.format(channel_id="%s", nonce="%s"), (channel_id, nonce))
+        return int(held)
 
     def channel(self, channel_id: bytes) -> Channel | None:
         row = self._row(

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from farthing.ledger.ledger import Ledger
-from farthing.ledger.postgresql_link import Link
-from farthing.ledger.records import ChannelState, Mirror
+from farthing.ledger.postgresql_link import Link, PostgresConnection
+from farthing.ledger.records import ChannelState, Mirror, NewCharge
 
 # Named values of `listings` that are not whole numbers.
 _TYPES = {
@@ -29,6 +31,10 @@ class PostgresPart(Ledger):
     """A ledger with a connection, of which some methods are still to come."""
 
     _link: Link
+
+    @abstractmethod
+    def _charge(self, connection: PostgresConnection, charges: Sequence[NewCharge]) -> list[bool]:
+        """`Ledger.commit` within a transaction that the caller has begun."""
 
     def _row(self, query: str, *values: Any) -> tuple[Any, ...] | None:
         with self._link.session() as connection:

@@ -222,6 +222,23 @@ MIGRATIONS = [
     -- It has one argument more now.
     DROP FUNCTION IF EXISTS farthing.make_charges(bytea[], json, bigint);
     """,
+    """
+    -- What is held is held by a transaction. A refund that was never ordered holds nothing: what
+    -- would send it was given to nobody.
+    ALTER TABLE farthing.refunds RENAME TO held;
+    CREATE TABLE farthing.refunds (
+        transaction_id bigint PRIMARY KEY,
+        channel_id bytea NOT NULL,
+        nonce bigint NOT NULL,
+        amount farthing.amount NOT NULL
+    );
+    CREATE INDEX refunds_channel ON farthing.refunds (channel_id, nonce);
+    INSERT INTO farthing.refunds
+        SELECT id, channel_id, held.nonce, amount
+        FROM farthing.held JOIN farthing.transactions ON kind = 'refund'
+            AND subject = channel_id || decode(lpad(to_hex(held.nonce), 32, '0'), 'hex');
+    DROP TABLE farthing.held;
+    """,
 ]
 VERSION = len(MIGRATIONS)
 

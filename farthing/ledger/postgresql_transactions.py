@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from farthing.ledger.columns import ATTEMPT, TRANSACTION
-from farthing.ledger.errors import LeaseLost
+from farthing.ledger.errors import ChannelMoved, LeaseLost
 from farthing.ledger.listings import (
     LIFT_FEE_LIMITS,
     transactions_query,
     transactions_values,
 )
+from farthing.ledger.postgresql_link import PostgresConnection
 from farthing.ledger.postgresql_part import PostgresPart, mark
-from farthing.ledger.records import Attempt, QueuedTransaction, Row
+from farthing.ledger.records import Attempt, QueuedTransaction, RefundHold, Row
 
 # Unix milliseconds; not the transaction's time, which is that of its beginning.
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
@@ -49,6 +50,7 @@ class PostgresTransactions(PostgresPart):
         time: int,
         rows: Sequence[tuple[bytes, int]] = (),
         fee_limit: int | None = None,
+        refund: RefundHold | None = None,
     ) -> int:
         with self._link.session() as connection, connection.transaction():
             # A transaction that stood in the way can have failed before it is looked for.
@@ -76,7 +78,27 @@ class PostgresTransactions(PostgresPart):
                     "INSERT INTO transaction_rows VALUES (%s, %s, %s)",
                     [(made[0], channel_id, total) for channel_id, total in rows],
                 )
+            if refund is not None:
+                self._hold(connection, made[0], refund)
             return int(made[0])
+
+    def _hold(
+        self, connection: PostgresConnection, transaction_id: int, refund: RefundHold
+    ) -> None:
+        channel_id = refund.fence.channel_id
+        if self._charge(connection, [refund.fence]) != [True]:
+            raise ChannelMoved(channel_id)
+        connection.execute(
+            "INSERT INTO refunds (transaction_id, channel_id, nonce, amount) "
+            "VALUES (%s, %s, %s, %s)",
+            (transaction_id, channel_id, refund.nonce, refund.amount),
+        )
+        connection.execute(
+            "UPDATE channels SET withdraw_amount = "
+            "greatest(withdraw_amount, least(balance, withdraw_amount + %s)) "
+            "WHERE channel_id = %s AND refund_nonce <= %s",
+            (refund.amount, channel_id, refund.nonce),
+        )
 
     def transaction(self, transaction_id: int) -> QueuedTransaction | None:
         row = self._row(

@@ -271,6 +271,21 @@ class Charge(Struct, frozen=True):
     reason: str = ""
 
 
+class RefundHold(Struct, frozen=True):
+    """What is written down of a channel when a refund of it is ordered.
+
+    Attributes:
+        nonce: The refund's.
+        amount: Smallest units that go back to the payer.
+        fence: A charge of nothing. It moves the channel on, so that no request is charged for any
+            more that was admitted before.
+    """
+
+    nonce: int
+    amount: int
+    fence: NewCharge
+
+
 class QueuedTransaction(Struct, frozen=True):
     """A transaction of one of the publisher's keys, from its order to its end.
 

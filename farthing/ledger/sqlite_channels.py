@@ -17,7 +17,8 @@ from farthing.protocol import ChannelConfig
 TOGETHER = 1_000
 
 _READ_STATE = f"SELECT {STATE} FROM channels WHERE channel_id = ?"
-_READ_HELD = "SELECT amount FROM refunds WHERE channel_id = ? AND nonce >= ?"
+_READ_HELD = """SELECT amount FROM refunds JOIN transactions ON id = transaction_id
+    WHERE channel_id = ? AND refunds.nonce >= ? AND state NOT IN ('failed', 'refused')"""
 # From the last charge back to what is claimed.
 _OLDEST = """WITH RECURSIVE later (previous, time) AS (
         SELECT previous, time FROM charges WHERE id = :last AND total > :claimed
@@ -42,30 +43,8 @@ class SqliteChannels(SqlitePart):
                 for each in seen[start : start + TOGETHER]:
                     _mirror(writer, *each)
 
-    def hold_refund(self, channel_id: bytes, nonce: int, amount: int) -> None:
-        with self._transaction() as writer:
-            more = amount - _held(writer, channel_id, nonce)
-            writer.execute(
-                "INSERT OR REPLACE INTO refunds (channel_id, nonce, amount) VALUES (?, ?, ?)",
-                (channel_id, nonce, to_blob(amount)),
-            )
-            row = writer.execute(
-                "SELECT balance, withdraw_amount FROM channels "
-                "WHERE channel_id = ? AND refund_nonce <= ?",
-                (channel_id, nonce),
-            ).fetchone()
-            if row is not None and more > 0:
-                balance, withdrawn = map(to_amount, row)
-                writer.execute(
-                    "UPDATE channels SET withdraw_amount = ? WHERE channel_id = ?",
-                    (to_blob(min(balance, withdrawn + more)), channel_id),
-                )
-
     def held_refund(self, channel_id: bytes, nonce: int) -> int:
-        row = self._row(
-            "SELECT amount FROM refunds WHERE channel_id = ? AND nonce = ?", (channel_id, nonce)
-        )
-        return 0 if row is None else to_amount(row[0])
+        return sum(to_amount(row[0]) for row in self._rows(_READ_HELD, (channel_id, nonce)))
 
     def channel(self, channel_id: bytes) -> Channel | None:
         row = self._row(
@@ -144,9 +123,8 @@ def _mirror(
 
 
 def _held(writer: apsw.Connection, channel_id: bytes, nonce: int) -> int:
-    """What is held for a refund whose nonce is not used when ``nonce`` is the next."""
-    row = writer.execute(_READ_HELD, (channel_id, nonce)).fetchone()
-    return 0 if row is None else to_amount(row[0])
+    """What is on its way back when ``nonce`` is the next."""
+    return sum(to_amount(amount) for (amount,) in writer.execute(_READ_HELD, (channel_id, nonce)))
 
 
 def _channel(row: Any) -> Channel:

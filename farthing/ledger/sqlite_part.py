@@ -7,7 +7,8 @@ group of `Ledger`'s methods.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import apsw
 
 from farthing.ledger.ledger import Ledger
-from farthing.ledger.records import ChannelState, Charge, Mirror
+from farthing.ledger.records import ChannelState, Charge, Mirror, NewCharge
 from farthing.ledger.sqlite_file import Failing, file_id, transaction
 
 
@@ -28,6 +29,10 @@ class SqlitePart(Ledger):
     _writer: apsw.Connection
     _writing: threading.Lock
     _failing: Failing
+
+    @abstractmethod
+    def _charge(self, writer: apsw.Connection, charges: Sequence[NewCharge]) -> int:
+        """Makes charges where channels and payers stand where they were reserved; how many."""
 
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:

@@ -209,6 +209,21 @@ MIGRATIONS = [
         PRIMARY KEY (day, payer, signer, route, code)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    -- What is held is held by a transaction. A refund that was never ordered holds nothing: what
+    -- would send it was given to nobody.
+    ALTER TABLE refunds RENAME TO held;
+    CREATE TABLE refunds (
+        transaction_id INTEGER PRIMARY KEY,
+        channel_id BLOB NOT NULL,
+        nonce INTEGER NOT NULL,
+        amount BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX refunds_channel ON refunds (channel_id, nonce);
+    INSERT INTO refunds SELECT id, channel_id, held.nonce, amount FROM held JOIN transactions
+        ON kind = 'refund' AND hex(subject) = hex(channel_id) || format('%032X', held.nonce);
+    DROP TABLE held;
+    """,
 ]
 VERSION = len(MIGRATIONS)
 

@@ -9,13 +9,13 @@ from typing import Any
 import apsw
 
 from farthing.ledger.columns import ATTEMPT, TRANSACTION
-from farthing.ledger.errors import LeaseLost
+from farthing.ledger.errors import ChannelMoved, LeaseLost
 from farthing.ledger.listings import (
     LIFT_FEE_LIMITS,
     transactions_query,
     transactions_values,
 )
-from farthing.ledger.records import Attempt, QueuedTransaction, Row
+from farthing.ledger.records import Attempt, QueuedTransaction, RefundHold, Row
 from farthing.ledger.sqlite_part import SqlitePart, mark, to_amount, to_blob
 
 _ONCE = (
@@ -55,6 +55,7 @@ class SqliteTransactions(SqlitePart):
         time: int,
         rows: Sequence[tuple[bytes, int]] = (),
         fee_limit: int | None = None,
+        refund: RefundHold | None = None,
     ) -> int:
         with self._transaction() as writer:
             known = writer.execute(_ONCE, (kind, subject)).fetchone()
@@ -71,7 +72,29 @@ class SqliteTransactions(SqlitePart):
                 "INSERT INTO transaction_rows VALUES (?, ?, ?)",
                 [(number, channel_id, to_blob(total)) for channel_id, total in rows],
             )
+            if refund is not None:
+                self._hold(writer, number, refund)
             return number
+
+    def _hold(self, writer: apsw.Connection, transaction_id: int, refund: RefundHold) -> None:
+        channel_id = refund.fence.channel_id
+        if not self._charge(writer, [refund.fence]):
+            raise ChannelMoved(channel_id)
+        writer.execute(
+            "INSERT INTO refunds (transaction_id, channel_id, nonce, amount) VALUES (?, ?, ?, ?)",
+            (transaction_id, channel_id, refund.nonce, to_blob(refund.amount)),
+        )
+        ((*amounts, next_nonce),) = writer.execute(
+            "SELECT balance, withdraw_amount, refund_nonce FROM channels WHERE channel_id = ?",
+            (channel_id,),
+        )
+        balance, withdrawn = map(to_amount, amounts)
+        if next_nonce <= refund.nonce:
+            gone = max(withdrawn, min(balance, withdrawn + refund.amount))
+            writer.execute(
+                "UPDATE channels SET withdraw_amount = ? WHERE channel_id = ?",
+                (to_blob(gone), channel_id),
+            )
 
     def transaction(self, transaction_id: int) -> QueuedTransaction | None:
         row = self._row(f"SELECT {TRANSACTION} FROM transactions WHERE id = ?", (transaction_id,))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from farthing.chain.journal import FAILED, REFUSED, Queued
 from farthing.chain.queue import TransactionQueue
 from farthing.chain.settlement import Settlement
-from farthing.ledger import Channel, Ledger, LedgerUnavailable, NewCharge, NotReserved
+from farthing.ledger import Channel, Ledger, NewCharge, NotReserved, RefundHold
 from farthing.protocol import FarthingError, VoucherClaim
 from farthing.protocol.signatures import Signer
 
@@ -55,6 +55,7 @@ def refund(
     Raises:
         RefundRefused: There is no such channel, it is busy, or less is left.
         ContractReverted: The contract would refuse.
+        ChannelMoved: A request of the channel went first.
         FarthingError: Ledger or node cannot be asked.
     """
     channel = ledger.channel(channel_id)
@@ -112,25 +113,10 @@ def _refund(
     if state.charged > found.total_claimed:
         claims.append(VoucherClaim(config, state.ceiling, state.signature, state.charged))
     plan = settlement.plan_refund(authorizer, config, wanted, found.refund_nonce, claims)
-    # Less to spend from now on, whatever happens next; and a request that was admitted before, and
-    # was so slow that it lost its reservation, is not charged any more.
-    ledger.hold_refund(channel.channel_id, found.refund_nonce, wanted)
-    (made,) = ledger.commit([_nothing(channel)])
-    if not made:
-        ledger.hold_refund(channel.channel_id, found.refund_nonce, 0)
-        raise RefundRefused("a request of this channel went first: try again.")
     rows = [(channel.channel_id, state.charged)] if claims else []
-    try:
-        number = queue.submit(KIND, subject, plan, rows)
-    except LedgerUnavailable:
-        # It may be written all the same, and then it is sent: the money stays out of reach.
-        raise
-    except FarthingError:
-        ledger.hold_refund(channel.channel_id, found.refund_nonce, 0)
-        raise
+    hold = RefundHold(found.refund_nonce, wanted, _nothing(channel))
+    number = queue.submit(KIND, subject, plan, rows, refund=hold)
     transaction = queue.wait(number, WAIT_SECONDS)
-    if transaction.state in (FAILED, REFUSED):
-        ledger.hold_refund(channel.channel_id, found.refund_nonce, 0)
     return Refund(wanted, state.charged - found.total_claimed, transaction)
 
 

@@ -119,57 +119,33 @@ class Channels:
         """
         if self.chain is None:
             raise PaymentRefused(ErrorCode.REFUND_PAYLOAD, "refunds are not given here")
-        state = reservation.state
         # However long it takes: what is given back is counted from this state.
         reservation.expires_at = math.inf
-        loop = asyncio.get_running_loop()
-
-        def hold(mirror: Mirror, amount: int) -> None:
-            held = self._hold(payment, state, mirror, amount)
-            asyncio.run_coroutine_threadsafe(held, loop).result()
-
+        await self._resync(payment, reservation)
+        state = reservation.state
+        # It moves the channel on, so that a request which was admitted before, and lost its
+        # reservation by being slow, is not charged for any more.
+        fence = NewCharge(
+            channel_id=payment.channel_id,
+            charges=state.charges,
+            charged=state.charged,
+            amount=0,
+            price=0,
+            ceiling=payment.ceiling,
+            signature=payment.signature,
+            route=REFUND_ROUTE,
+            request_id=self._books.next_id(),
+            time=int(time.time()),
+            answer=None,
+        )
         try:
-            refunded = await self._on_chain(self.chain.refund, payment, state, hold)
+            refunded = await self._on_chain(self.chain.refund, payment, state, fence)
         except PaymentRefused:
-            # It will not happen, and there is no other with its nonce, so nothing is held any more.
-            mirror = await self._on_chain(self.chain.mirror, payment.channel_id)
-            await self._books.write(
-                self._ledger.hold_refund, payment.channel_id, mirror.refund_nonce, 0
-            )
+            # What was held for one that will not happen can be spent again.
             await self._resync(payment, reservation)
             raise
         await self._resync(payment, reservation)
         return refunded
-
-    async def _hold(
-        self, payment: Payment, state: ChannelState, mirror: Mirror, amount: int
-    ) -> None:
-        """Makes sure, before a refund is sent, that what it gives back cannot be spent."""
-        await self._books.write(
-            self._ledger.hold_refund, payment.channel_id, mirror.refund_nonce, amount
-        )
-        await self._record(payment, mirror)
-        # A charge of nothing moves the channel on, so that a request which was admitted before,
-        # and lost its reservation by being slow, is not charged for any more.
-        made = await self._books.commits.submit(
-            NewCharge(
-                channel_id=payment.channel_id,
-                charges=state.charges,
-                charged=state.charged,
-                amount=0,
-                price=0,
-                ceiling=payment.ceiling,
-                signature=payment.signature,
-                route=REFUND_ROUTE,
-                request_id=self._books.next_id(),
-                time=int(time.time()),
-                answer=None,
-            )
-        )
-        if not made:
-            raise PaymentRefused(
-                ErrorCode.CHANNEL_BUSY, "another request of this channel went first: retry"
-            )
 
     async def _resync(self, payment: Payment, reservation: ChannelReservation) -> None:
         assert self.chain is not None

@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +24,16 @@ from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import Transaction, TransactionRefused, TransactionSigner
 from farthing.chain.settlement import Settlement
 from farthing.chain.wallets import is_contract, is_valid_erc1271
-from farthing.ledger import ChannelState, Ledger, LedgerUnavailable, Mirror
-from farthing.paywall.checks import check_books, check_signature
+from farthing.ledger import (
+    ChannelMoved,
+    ChannelState,
+    Ledger,
+    LedgerUnavailable,
+    Mirror,
+    NewCharge,
+    RefundHold,
+)
+from farthing.paywall.checks import check_signature
 from farthing.protocol import (
     DepositAuthorization,
     Domain,
@@ -248,66 +256,47 @@ class OnChain:
 
     # ------------------------------------------------------------ refunds
 
-    def refund(
-        self, payment: Payment, state: ChannelState, hold: Callable[[Mirror, int], None]
-    ) -> Refunded:
+    def refund(self, payment: Payment, state: ChannelState, fence: NewCharge) -> Refunded:
         """Claims what was charged, gives the rest back, or the part that was asked for.
 
         A refund of the channel that is on its way already is waited for, whatever is asked now.
 
         Args:
             payment: A refund payload whose voucher is for exactly what was charged.
-            state: The channel's books.
-            hold: Gets what the chain says now and the amount; writes down, durably, that so much
-                is on its way back. Called before anything is sent, so that a crash leaves less to
-                spend, not more.
+            state: The channel's books, with what the chain says now.
+            fence: A charge of nothing, for these books.
 
         Raises:
             PaymentRefused: Nothing is left, or less than was asked for, or the chain refused.
-            LedgerBehind: More is claimed on chain than was charged.
             LedgerUnavailable: It cannot be written down; nothing was sent.
         """
-        mirror = self.mirror(payment.channel_id)
-        check_books(payment.channel_id, state.charged, mirror)
+        mirror = state.mirror
         name = payment.channel_id + mirror.refund_nonce.to_bytes(16, "big")
         failed = ErrorCode.REFUND_TRANSACTION_FAILED
         number = self._find(REFUND, name)
         if number is None:
-            plan = self._plan_refund(payment, state, mirror, hold)
+            amount = _refundable(payment, state)
+            plan = self._plan_refund(payment, state, amount)
+            hold = RefundHold(mirror.refund_nonce, amount, fence)
             with _asking(failed):
                 # What it claims is not planned by a redeemer too.
                 claims = state.charged > mirror.total_claimed
                 rows = [(payment.channel_id, state.charged)] if claims else []
-                number = self.queue.submit(REFUND, name, plan, rows)
+                number = self.queue.submit(REFUND, name, plan, rows, refund=hold)
         receipt = self._receipt(number, failed)
         events = self._settlement.events(receipt)
         given = sum(event.args["amount"] for event in events if event.name == "Refunded")
         return Refunded(str(receipt["transactionHash"].to_0x_hex()), given)
 
-    def _plan_refund(
-        self,
-        payment: Payment,
-        state: ChannelState,
-        mirror: Mirror,
-        hold: Callable[[Mirror, int], None],
-    ) -> Transaction:
-        left = mirror.balance - state.charged
-        amount = left if payment.refund_amount is None else payment.refund_amount
-        if left <= 0:
-            raise PaymentRefused(ErrorCode.REFUND_NO_BALANCE, "nothing of the deposit is left")
-        if amount > left:
-            raise PaymentRefused(
-                ErrorCode.REFUND_AMOUNT_INVALID, f"{amount} was asked back, {left} is left"
-            )
+    def _plan_refund(self, payment: Payment, state: ChannelState, amount: int) -> Transaction:
         claims = []
-        if state.charged > mirror.total_claimed:
+        if state.charged > state.mirror.total_claimed:
             # The voucher of the refund is for what was charged, so it serves for the claim.
             claims.append(
                 VoucherClaim(payment.config, payment.ceiling, payment.signature, state.charged)
             )
-        hold(mirror, amount)
         return self._settlement.plan_refund(
-            self._authorizer, payment.config, amount, mirror.refund_nonce, claims
+            self._authorizer, payment.config, amount, state.mirror.refund_nonce, claims
         )
 
     # ------------------------------------------------------------ sending
@@ -341,6 +330,23 @@ class OnChain:
         self._ledger.close()
 
 
+def _refundable(payment: Payment, state: ChannelState) -> int:
+    """What is asked back.
+
+    Raises:
+        PaymentRefused: So much is not left.
+    """
+    left = state.mirror.balance - state.charged
+    amount = left if payment.refund_amount is None else payment.refund_amount
+    if left <= 0:
+        raise PaymentRefused(ErrorCode.REFUND_NO_BALANCE, "nothing of the deposit is left")
+    if amount > left:
+        raise PaymentRefused(
+            ErrorCode.REFUND_AMOUNT_INVALID, f"{amount} was asked back, {left} is left"
+        )
+    return amount
+
+
 def _wish(payment: Payment) -> DepositWish:
     assert payment.deposit is not None
     return payment.deposit
@@ -353,6 +359,8 @@ def _asking(failed: ErrorCode) -> Iterator[None]:
         yield
     except (ContractReverted, WouldFail) as error:
         raise PaymentRefused(failed, str(error)) from error
+    except ChannelMoved as error:
+        raise PaymentRefused(ErrorCode.CHANNEL_BUSY, str(error)) from error
     except LedgerUnavailable:
         raise
     except FarthingError as error:

@@ -265,7 +265,9 @@ def _overclaimed(case: _Case) -> Iterable[Difference]:
 def _untold(case: _Case, settled: int) -> Iterable[Difference]:
     assert case.state is not None
     mirror, found = case.state.mirror, case.snapshot
-    if mirror.synced_at < settled:
+    # On the chain this amount never changes alone: here it does when a refund will not come.
+    held = replace(found, withdraw_amount=mirror.withdraw_amount)
+    if mirror.synced_at < settled and _mirror(held, mirror.synced_at) != mirror:
         yield Difference(
             case.channel_id,
             f"the chain has balance {found.balance}, claimed {found.total_claimed}, withdrawal "

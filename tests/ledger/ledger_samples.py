@@ -9,7 +9,7 @@ import apsw
 import msgspec
 import psycopg
 
-from farthing.ledger import Answer, Attempt, ChannelState, Ledger, Mirror, NewCharge
+from farthing.ledger import Answer, Attempt, ChannelState, Ledger, Mirror, NewCharge, RefundHold
 from farthing.protocol import ZERO_ADDRESS, ChannelConfig
 
 MOST = 2**128 - 1
@@ -98,6 +98,16 @@ def enqueue(ledger: Ledger, **changes: Any) -> int:
         "time": 50,
     }
     return ledger.enqueue(**{**order, **changes})
+
+
+def order_refund(ledger: Ledger, channel: bytes, nonce: int, amount: int, **changes: Any) -> int:
+    """A refund in the queue, of a channel as it stands; its id."""
+    found = ledger.channel(channel)
+    assert found is not None
+    fence = {"amount": 0, "price": 0, "request_id": f"refund {nonce}", **changes}
+    subject = channel + nonce.to_bytes(16, "big")
+    hold = RefundHold(nonce, amount, next_charge(channel, found.state, **fence))
+    return enqueue(ledger, kind="refund", subject=subject, refund=hold)
 
 
 def sign(ledger: Ledger, number: int, nonce: int = 0, **changes: Any) -> Attempt:

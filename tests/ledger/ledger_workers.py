@@ -11,7 +11,7 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import msgspec
-from ledger_samples import CONFIG, MIRROR, enqueue, next_charge
+from ledger_samples import CONFIG, MIRROR, enqueue, next_charge, order_refund
 
 from farthing.ledger import ChannelState, NotReserved, open_ledger
 
@@ -131,7 +131,7 @@ def mirror_and_hold(barrier: Barrier, number: int, url: str, channels: list[byte
         barrier.wait()
         if number == 0:
             for channel in channels:
-                ledger.hold_refund(channel, turn, 100 + turn)
+                order_refund(ledger, channel, turn, 100 + turn)
         else:
             said = msgspec.structs.replace(MIRROR, refund_nonce=turn, synced_at=1_000 + turn)
             order = channels if number % 2 else channels[::-1]

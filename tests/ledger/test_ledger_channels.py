@@ -5,9 +5,29 @@ from typing import Any
 
 import msgspec
 import pytest
-from ledger_samples import CONFIG, MIRROR, MOST, channel_id, known, next_charge, pay, reserved
+from ledger_samples import (
+    CONFIG,
+    LEASE,
+    MIRROR,
+    MOST,
+    channel_id,
+    enqueue,
+    known,
+    next_charge,
+    order_refund,
+    pay,
+    reserved,
+    sign,
+)
 
-from farthing.ledger import ChannelState, Ledger, Mirror, sqlite_channels
+from farthing.ledger import (
+    ChannelMoved,
+    ChannelState,
+    Ledger,
+    Mirror,
+    RefundHold,
+    sqlite_channels,
+)
 
 
 def mirror(ledger: Ledger, channel: bytes, **changes: Any) -> ChannelState:
@@ -52,58 +72,133 @@ def test_mirror_many__none(ledger: Ledger) -> None:
 # ---------------------------------------------------------------- refunds
 
 
-def test_hold_refund__counts_as_withdrawn_until_its_nonce_is_used(
+def withdrawn(ledger: Ledger, channel: bytes) -> int:
+    found = ledger.channel(channel)
+    assert found is not None
+    return found.state.mirror.withdraw_amount
+
+
+def test_enqueue__a_refund_counts_as_withdrawn_until_its_nonce_is_used(
     ledger: Ledger, another: Ledger
 ) -> None:
     channel = known(ledger, 1, refund_nonce=3, withdraw_amount=5)
-    ledger.hold_refund(channel, 3, 100)
+    order_refund(ledger, channel, 3, 100)
     assert reserved(another, channel).mirror.withdraw_amount == 105
     for each in (ledger, another):
         assert each.held_refund(channel, 3) == 100
         assert each.held_refund(channel, 4) == 0
     assert mirror(another, channel, refund_nonce=3).mirror.withdraw_amount == 100
     another.mirror_many([(channel, CONFIG, Mirror(90, 0, 5, 0, 3, 300))])
-    assert ledger.channel(channel).state.mirror.withdraw_amount == 90  # type: ignore[union-attr]
+    assert withdrawn(ledger, channel) == 90
     ledger.mirror(channel, CONFIG, Mirror(900, 0, 5, 0, 4, 400))
-    assert ledger.channel(channel).state.mirror.withdraw_amount == 5  # type: ignore[union-attr]
+    assert withdrawn(ledger, channel) == 5
     # The block in which it was used is undone: it may come again.
     ledger.mirror(channel, CONFIG, Mirror(900, 0, 5, 0, 3, 500))
-    assert ledger.channel(channel).state.mirror.withdraw_amount == 105  # type: ignore[union-attr]
+    assert withdrawn(ledger, channel) == 105
 
 
-def test_hold_refund__when_a_newer_mirror_has_come_between(ledger: Ledger) -> None:
+def test_enqueue__a_refund_moves_the_channel_on(ledger: Ledger, another: Ledger) -> None:
+    channel = known(ledger, 1)
+    before = next_charge(channel, reserved(ledger, channel))
+    order_refund(another, channel, 0, 100)
+    assert ledger.commit([before]) == [False]
+    state = ledger.channel(channel).state  # type: ignore[union-attr]
+    assert (state.charges, state.charged) == (1, 0)
+    assert ledger.prove() == []
+
+
+def test_enqueue__a_refund_that_was_reckoned_before_a_charge_is_not_ordered(
+    ledger: Ledger,
+) -> None:
+    channel = known(ledger, 1)
+    pay(ledger, channel)
+    with pytest.raises(ChannelMoved, match=f"channel 0x{channel.hex()} went first"):
+        order_refund(ledger, channel, 0, 100, charges=0)
+    assert ledger.transactions() == []
+    assert withdrawn(ledger, channel) == 0
+    assert ledger.held_refund(channel, 0) == 0
+    assert len(ledger.charges()) == 1
+
+
+def test_enqueue__a_refund_of_an_unknown_channel_is_not_ordered(ledger: Ledger) -> None:
+    state = reserved(ledger, known(ledger, 1))
+    hold = RefundHold(0, 100, next_charge(channel_id(2), state, amount=0))
+    with pytest.raises(ChannelMoved):
+        enqueue(ledger, kind="refund", refund=hold)
+    assert ledger.transactions() == []
+
+
+def test_enqueue__a_refund_twice_is_one(ledger: Ledger) -> None:
+    channel = known(ledger, 1)
+    number = order_refund(ledger, channel, 0, 100)
+    assert order_refund(ledger, channel, 0, 150) == number
+    assert ledger.held_refund(channel, 0) == 100
+    assert withdrawn(ledger, channel) == 100
+    assert len(ledger.charges()) == 1
+
+
+@pytest.mark.parametrize("end", ["refused", "failed"])
+def test_enqueue__a_refund_that_will_not_come_holds_nothing(ledger: Ledger, end: str) -> None:
+    channel = known(ledger, 1)
+    number = order_refund(ledger, channel, 0, 100)
+    assert ledger.take_lease(LEASE, 60)
+    if end == "failed":
+        sign(ledger, number)
+    ledger.move_transaction(number, LEASE, end, time=70)
+    assert ledger.held_refund(channel, 0) == 0
+    assert mirror(ledger, channel).mirror.withdraw_amount == 0
+    # The next has the same nonce.
+    assert order_refund(ledger, channel, 0, 20) != number
+    assert ledger.held_refund(channel, 0) == 20
+    assert mirror(ledger, channel).mirror.withdraw_amount == 20
+
+
+@pytest.mark.parametrize("state", ["signed", "mined", "final"])
+def test_enqueue__a_refund_holds_whatever_became_of_it(ledger: Ledger, state: str) -> None:
+    """A block that has it may be undone; only the chain's nonce tells that it came."""
+    channel = known(ledger, 1)
+    number = order_refund(ledger, channel, 0, 100)
+    assert ledger.take_lease(LEASE, 60)
+    sign(ledger, number)
+    if state != "signed":
+        ledger.move_transaction(number, LEASE, state, time=70, succeeded=True)
+    assert mirror(ledger, channel).mirror.withdraw_amount == 100
+
+
+def test_enqueue__two_refunds_whose_nonces_are_both_unused(ledger: Ledger) -> None:
+    """The second was ordered when the first was in a block, which is undone."""
+    channel = known(ledger, 1)
+    order_refund(ledger, channel, 0, 100)
+    mirror(ledger, channel, refund_nonce=1)
+    order_refund(ledger, channel, 1, 20)
+    assert withdrawn(ledger, channel) == 20
+    assert mirror(ledger, channel, refund_nonce=0).mirror.withdraw_amount == 120
+    assert (ledger.held_refund(channel, 0), ledger.held_refund(channel, 1)) == (120, 20)
+
+
+def test_enqueue__a_refund_when_a_newer_mirror_has_come_between(ledger: Ledger) -> None:
     channel = known(ledger, 1, synced_at=1_000)
-    ledger.hold_refund(channel, 0, 100)
+    order_refund(ledger, channel, 0, 100)
     # What the refund was reckoned from is older than what is known.
     assert mirror(ledger, channel).mirror.withdraw_amount == 100
 
 
-def test_hold_refund__more_less_and_nothing(ledger: Ledger) -> None:
-    channel = known(ledger, 1)
-    for amount, counts in ((100, 100), (150, 150), (20, 150)):
-        ledger.hold_refund(channel, 0, amount)
-        assert ledger.channel(channel).state.mirror.withdraw_amount == counts  # type: ignore[union-attr]
-    assert mirror(ledger, channel).mirror.withdraw_amount == 20
-    ledger.hold_refund(channel, 0, 0)
-    assert ledger.held_refund(channel, 0) == 0
-    assert mirror(ledger, channel).mirror.withdraw_amount == 0
-
-
-def test_hold_refund__of_more_than_there_is(ledger: Ledger) -> None:
+def test_enqueue__a_refund_of_more_than_there_is(ledger: Ledger) -> None:
     channel = known(ledger, 1, balance=MOST, withdraw_amount=MOST - 1)
-    ledger.hold_refund(channel, 0, MOST)
+    order_refund(ledger, channel, 0, MOST)
+    assert withdrawn(ledger, channel) == MOST
     assert mirror(ledger, channel, balance=MOST).mirror.withdraw_amount == MOST
 
 
-def test_hold_refund__whose_nonce_is_used_already(ledger: Ledger) -> None:
+def test_enqueue__a_refund_whose_nonce_is_used_already(ledger: Ledger) -> None:
     channel = known(ledger, 1, refund_nonce=4)
-    ledger.hold_refund(channel, 3, 100)
+    order_refund(ledger, channel, 3, 100)
     assert reserved(ledger, channel).mirror.withdraw_amount == 0
 
 
-def test_hold_refund__of_another_or_an_unknown_channel(ledger: Ledger) -> None:
-    first, second = known(ledger, 1), channel_id(2)
-    ledger.hold_refund(second, 0, 100)
+def test_enqueue__a_refund_of_another_channel(ledger: Ledger) -> None:
+    first, second = known(ledger, 1), known(ledger, 2)
+    order_refund(ledger, second, 0, 100)
     assert mirror(ledger, first).mirror.withdraw_amount == 0
     assert mirror(ledger, second).mirror.withdraw_amount == 100
 

@@ -86,7 +86,7 @@ def test_enqueue__by_several_at_once_is_ordered_once(
     assert [len(ledger.rows(number)) for number in results[0]] == [1] * 30
 
 
-def test_hold_refund__while_others_write_mirrors_is_never_lost(
+def test_enqueue__refunds_while_others_write_mirrors_is_never_lost(
     workers: Workers, ledger: Ledger, ledger_url: str
 ) -> None:
     channels = [known(ledger, number) for number in range(10)]

@@ -20,6 +20,7 @@ from ledger_samples import (
     enqueue,
     known,
     next_charge,
+    order_refund,
     pay,
     reserved,
     sign,
@@ -132,7 +133,7 @@ def test_writes__any_one_call_to_the_disk_fails(
     queued = ledger.transaction(number)
     for work in (
         lambda: ledger.mirror_many([(channel_id(2), CONFIG, MIRROR)]),
-        lambda: ledger.hold_refund(channel, 0, 5),
+        lambda: order_refund(ledger, channel, 0, 5),
         lambda: ledger.take_lease(("another", "holder"), 60),
         lambda: ledger.give_lease(LEASE),
         lambda: enqueue(ledger, rows=[(channel, 5)]),

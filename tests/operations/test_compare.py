@@ -11,6 +11,7 @@ from farthing.ledger import Difference, Ledger
 from farthing.operations.compare import compare
 from farthing.settings import Settings
 from tests.escrow_world import AUTHORIZER, PAYER, SECOND_PAYER, World
+from tests.ledger.ledger_samples import order_refund
 from tests.operations.kit import charge, ledger_of, meet
 
 
@@ -79,7 +80,7 @@ def test_compare__a_refund_that_is_on_its_way(settings: Settings, node_world: Wo
     config = node_world.deposit(PAYER, 10_000)
     with ledger_of(settings) as ledger:
         meet(ledger, node_world, config)
-        ledger.hold_refund(node_world.channel_id(config), 0, 4_000)
+        order_refund(ledger, node_world.channel_id(config), 0, 4_000)
         assert compare(ledger, node_world.settlement).differences == []
 
 

@@ -72,8 +72,9 @@ def test_refund__a_part_and_another(shop: Shop) -> None:
     assert shop.world.settlement.channel(shop.channel_id).balance == 10_000 - 4_300
 
 
-def test_refund__counts_as_gone_before_it_is_sent(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("where", "held", "charges"), [("order", 0, 1), ("send", 4_000, 2)])
+def test_refund__ended_by_a_kill__holds_what_was_ordered(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, where: str, held: int, charges: int
 ) -> None:
     class Killed(BaseException):
         """The process ends here."""
@@ -81,13 +82,13 @@ def test_refund__counts_as_gone_before_it_is_sent(
     def dies(*_: object, **__: object) -> int:
         raise Killed
 
-    monkeypatch.setattr(shop.journal, "enqueue", dies)
+    monkeypatch.setattr(shop.journal, {"order": "enqueue", "send": "take_lease"}[where], dies)
     with pytest.raises(Killed):
         shop.refund(4_000)
     channel = shop.ledger.channel(shop.channel_id)
     assert channel is not None
-    assert channel.state.mirror.withdraw_amount == 4_000
-    assert channel.state.charges == 2
+    assert channel.state.mirror.withdraw_amount == held
+    assert channel.state.charges == charges
 
 
 def test_refund__written_by_a_ledger_that_then_fails(

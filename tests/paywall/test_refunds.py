@@ -13,6 +13,7 @@ from farthing.chain.connection import NodeUnreachable
 from farthing.chain.reverts import InvalidRefundNonce
 from farthing.ledger import LedgerUnavailable
 from tests.escrow_world import FUNDS, World
+from tests.ledger.ledger_samples import next_charge
 from tests.paywall.conftest import OpenShop
 from tests.paywall.paywall_kit import (
     CHEAP,
@@ -285,33 +286,48 @@ def test_refund__that_failed_on_the_chain__leaves_the_channel_as_it_was(
     assert world.settlement.refund_nonce(payer.channel_id) == 1
 
 
-def test_refund__crashed_after_it_was_held__nothing_is_lost(
+def test_refund__that_the_node_fails_before_it_is_ordered__leaves_the_channel_as_it_was(
     chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("farthing.paywall.channels.LOOK_AGAIN", -1)
-    chain = chain_shop.paywall.channels.chain
-    assert chain is not None
     with monkeypatch.context() as patched:
-        patched.setattr(chain.queue._node, "estimate", lost)
+        patched.setattr(CheckedNode, "estimate", lost)
         assert refund(chain_shop, payer.refund(0)).error == "rpc_read_failed"
-    assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 402
-    # A wish that cannot be tells that nothing is on its way.
-    assert refund(chain_shop, payer.refund(0, AMOUNT + 1)).error == "refund_amount_invalid"
     assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
     assert refund(chain_shop, payer.refund(CHEAP)).status == 200
     assert world.token.balance_of(payer.account.address) == FUNDS - CHEAP
 
 
-@pytest.mark.parametrize("name", ["hold_refund", "mirror"])
+def test_refund__when_a_charge_went_first__is_not_ordered(
+    chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process took the channel while this one had lost its connection."""
+    estimate = CheckedNode.estimate
+
+    def late(node: CheckedNode, *arguments: Any) -> int:
+        channel = chain_shop.ledger.channel(payer.channel_id)
+        assert channel is not None
+        assert chain_shop.ledger.commit([next_charge(payer.channel_id, channel.state)]) == [True]
+        return estimate(node, *arguments)
+
+    assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
+    with monkeypatch.context() as patched:
+        patched.setattr(CheckedNode, "estimate", late)
+        got = refund(chain_shop, payer.refund(CHEAP))
+    assert (got.status, got.error) == (402, "channel_busy")
+    assert chain_shop.ledger.transactions() == []
+    assert world.settlement.refund_nonce(payer.channel_id) == 0
+
+
+@pytest.mark.parametrize("name", ["enqueue", "mirror"])
 def test_refund__that_cannot_be_written_down__is_not_sent(
     chain_shop: Shop, payer: Payer, world: World, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    def unavailable(*arguments: Any) -> None:
+    def unavailable(*arguments: Any, **more: Any) -> None:
         raise LedgerUnavailable("test", "disk full")
 
     assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
     with monkeypatch.context() as patched:
-        patched.setattr(chain_shop.ledger, name, unavailable)
+        patched.setattr(type(chain_shop.ledger), name, unavailable)
         got = refund(chain_shop, payer.refund(CHEAP))
     assert (got.status, got.json) == (503, {"error": "ledger_unavailable"})
     assert world.settlement.refund_nonce(payer.channel_id) == 0

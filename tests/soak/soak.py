@@ -17,7 +17,8 @@ from typing import Any
 
 from farthing.chain.anvil import ANVIL_KEYS, anvil
 from farthing.chain.connection import connect
-from farthing.ledger import Ledger, open_ledger
+from farthing.chain.settlement import Snapshot
+from farthing.ledger import Ledger, Mirror, open_ledger
 from farthing.protocol.payments import Terms
 from tests.escrow_world import AUTHORIZER, RECEIVER, World
 from tests.faulty_node import FaultyNode, faulty_node
@@ -95,7 +96,7 @@ class Soak:
         self._until(lambda: not self.blocks.withdrawing, "withdrawals do not end")
         self._redeem()
         self._until(self._is_quiet, "transactions do not end")
-        self._until(self._is_mirrored, "the ledger does not follow the chain")
+        self._until(lambda: not any(self._unlike()), "the ledger does not follow the chain")
         self.publisher.end()
         self._until(lambda: not self.publisher.is_running, "servers do not end")
         self.crowd.end()
@@ -113,7 +114,8 @@ class Soak:
         ]
         weather = self.weather.history[-10:]
         here = f"block {self.blocks.head.number}"
-        return [*self.publisher.last_words(), *waiting, *weather, here, self._redeemed]
+        other = [f"{known} in the ledger, {found} on the chain" for known, found in self._unlike()]
+        return [*self.publisher.last_words(), *waiting, *other, *weather, here, self._redeemed]
 
     # ------------------------------------------------------------ internal
 
@@ -182,7 +184,8 @@ class Soak:
             min(each.charged, each.mirror.balance) <= each.mirror.total_claimed for each in states
         )
 
-    def _is_mirrored(self) -> bool:
+    def _unlike(self) -> Iterator[tuple[Mirror, Snapshot]]:
+        """Channels that the ledger has otherwise than the chain."""
         for payer, found in zip(self.payers, self.blocks.channels, strict=True):
             known = self.ledger.channel(payer.channel_id)
             if known is None:
@@ -193,8 +196,7 @@ class Soak:
                 found.total_claimed,
                 found.withdraw_amount,
             ):
-                return False
-        return True
+                yield mirror, found
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from farthing.protocol import InvalidField
 from farthing.redeemer.follower import Withdrawal
 from tests.escrow_world import AUTHORIZER, DELAY, PAYER, RECEIVER, SECOND_PAYER, STRANGER
 from tests.follower_kit import CONFIRMATIONS, Shop, catch_up
+from tests.ledger.ledger_samples import LEASE, order_refund
 
 
 def test_step__a_channel_that_a_payer_opened_by_itself(shop: Shop) -> None:
@@ -150,13 +151,27 @@ def test_step__a_refund_that_is_on_its_way_is_no_difference(shop: Shop) -> None:
     catch_up(follower)
     channel_id = shop.deposit(PAYER, 1_000)
     follower.step()
-    shop.ledger.hold_refund(channel_id, 0, 300)
+    order_refund(shop.ledger, channel_id, 0, 300)
     shop.mine()
     step = follower.step()
     assert (step.written, step.differences) == (0, [])
     assert shop.mirrors()[channel_id].withdraw_amount == 300
     shop.refund(PAYER, 300)
     follower.step()
+    shop.compare()
+
+
+def test_step__a_refund_that_will_not_come_is_spendable_again(shop: Shop) -> None:
+    follower = shop.follower()
+    catch_up(follower)
+    channel_id = shop.deposit(PAYER, 1_000)
+    follower.step()
+    number = order_refund(shop.ledger, channel_id, 0, 300)
+    assert shop.ledger.take_lease(LEASE, 60)
+    shop.ledger.move_transaction(number, LEASE, "refused", time=70)
+    assert shop.mirrors()[channel_id].withdraw_amount == 300
+    step = follower.step()
+    assert (step.written, step.differences) == (1, [])
     shop.compare()
 
 

@@ -23,6 +23,8 @@ from tests.wallet.wallet_worker import POINTS
 ROOT = Path(__file__).resolve().parents[2]
 PRICES = {"/cheap": CHEAP, "/dear": DEAR}
 KILLS = 200
+# Wallets begun for them, some more than they take: not every process gets to where it is to die.
+WALLETS = 11
 # Kills after which there is a new wallet with an untouched budget.
 KILLS_PER_WALLET = 20
 LIMIT = 15_000
@@ -88,7 +90,7 @@ def test_kills__at_every_step__nothing_overspent_and_nothing_forgotten(
     seen = record_ceilings(shop)
     chance = random.Random(6)
     ends: Counter[str] = Counter()
-    for number in range(KILLS // KILLS_PER_WALLET):
+    for number in range(WALLETS):
         path = tmp_path / f"wallet{number}.db"
         store = new_wallet(shop, url, path, LIMIT, first=number, lanes=1)
         channel = store.lanes()[0].channel_id
@@ -113,7 +115,7 @@ def test_kills__at_every_step__nothing_overspent_and_nothing_forgotten(
             assert end == "refused" and here.signed > LIMIT - DEAR - CHEAP
         store.close()
     assert set(ends) <= {"killed", "refused", "paid"}
-    assert ends["killed"] >= KILLS // 2, ends
+    assert ends["killed"] >= KILLS, ends
 
 
 def shop_charged(shop: Shop, channel_id: bytes) -> int:

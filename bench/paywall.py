@@ -19,7 +19,7 @@ from importlib.metadata import version
 from typing import Any
 
 from bench import paywall_books
-from bench.paywall_load import BUILD, run_load
+from bench.paywall_load import BUILD, generator
 from bench.paywall_runs import (
     BARE_APP,
     CHANNELS,
@@ -33,8 +33,10 @@ from bench.paywall_runs import (
     Paid,
     Postgres,
     Sdk,
+    Side,
     Sqlite,
     paid,
+    paid_in_turn,
     work_folder,
 )
 from bench.paywall_server import running
@@ -47,20 +49,20 @@ LIBRARIES = ("apsw", "fastapi", "httptools", "psycopg", "starlette", "uvicorn", 
 class Scale:
     """How much of everything: the full benchmark, or a quick look."""
 
-    rounds: int
+    turns: int
     requests: int
+    fastapi_requests: int
     sdk_requests: int
     side_requests: int
-    unpaid_rounds: int
+    unpaid_turns: int
     unpaid_s: float
-    growth_rounds: int
     few_channels: int
     many_channels: int
     memory_requests: int
 
 
-FULL = Scale(9, 24_000, 2_400, 20_000, 40, 0.25, 5, 10_000, 1_000_000, 1_000_000)
-QUICK = Scale(1, 10_000, 1_500, 5_000, 8, 0.25, 1, 1_000, 20_000, 50_000)
+FULL = Scale(25, 6_000, 4_000, 600, 20_000, 40, 0.25, 10_000, 1_000_000, 1_000_000)
+QUICK = Scale(3, 5_000, 3_000, 500, 5_000, 8, 0.25, 1_000, 20_000, 50_000)
 
 
 def unpaid(scale: Scale) -> dict[str, float]:
@@ -75,57 +77,56 @@ def unpaid(scale: Scale) -> dict[str, float]:
     rates: dict[str, list[float]] = {name: [] for name in apps}
     with work_folder() as folder, ExitStack() as stack:
         environment = Sqlite().open([0], folder) | Sdk().open([0], folder)
-        servers = {
-            name: stack.enter_context(running(app, folder / name, environment=environment))
-            for name, app in apps.items()
-        }
-        # In turn and often, for the machine's speed changes; the first round only warms up.
-        for _ in range(1 + scale.unpaid_rounds):
-            for name, server in servers.items():
-                load = run_load(
-                    server.port,
-                    "/free",
-                    connections=CONNECTIONS,
-                    core=LOAD_CORE,
-                    seconds=scale.unpaid_s,
-                )
-                rates[name].append(load.rps)
+        loads = {}
+        for name, app in apps.items():
+            server = stack.enter_context(running(app, folder / name, environment=environment))
+            loads[name] = stack.enter_context(
+                generator(server.port, "/free", connections=CONNECTIONS, core=LOAD_CORE)
+            )
+        # In turn and often, for the machine's speed changes; the first turn only warms up.
+        for _ in range(1 + scale.unpaid_turns):
+            for name, loading in loads.items():
+                rates[name].append(loading.turn(scale.unpaid_s).rps)
     return {name: round(statistics.median(each[1:]), 1) for name, each in rates.items()}
 
 
 def beside_the_sdk(scale: Scale) -> dict[str, Any]:
-    """The main figure: round by round in turn with the SDK."""
-    ours, fastapi, theirs = [], [], []
-    for _ in range(scale.rounds):
-        theirs.append(show("x402 package, FastAPI", paid(Sdk(), scale.sdk_requests)))
-        fastapi.append(show("Farthing, FastAPI", paid(Sqlite(ON_FASTAPI), scale.requests)))
-        ours.append(show("Farthing, bare app", paid(Sqlite(), scale.requests)))
+    """The main figure: turn by turn with the SDK."""
+    sides = {
+        "sdk": Side(Sdk(), scale.sdk_requests),
+        "fastapi": Side(Sqlite(ON_FASTAPI), scale.fastapi_requests),
+        "ours": Side(Sqlite(), scale.requests),
+    }
+    runs = paid_in_turn(sides, scale.turns)
+    for name, each in zip(sides, ("x402 package", "Farthing, FastAPI", "Farthing"), strict=True):
+        show(each, runs[name])
+    ours, fastapi, theirs = runs["ours"], runs["fastapi"], runs["sdk"]
     return {
-        "paid_rps": rate(ours),
-        "sdk_paid_rps": rate(theirs),
-        "ratio": round(rate(ours) / rate(theirs), 2),
-        "fastapi_paid_rps": rate(fastapi),
-        "fastapi_ratio": round(rate(fastapi) / rate(theirs), 2),
-        "p50_ms": statistics.median(each.load.p50_ms for each in ours),
-        "p99_ms": statistics.median(each.load.p99_ms for each in ours),
-        "responses_200": sum(each.responses_200 for each in ours),
-        "charges": sum(each.charges for each in ours),
-        "sdk_p50_ms": statistics.median(each.load.p50_ms for each in theirs),
-        "sdk_p99_ms": statistics.median(each.load.p99_ms for each in theirs),
-        "sdk_responses_200": sum(each.responses_200 for each in theirs),
-        "sdk_charges": sum(each.charges for each in theirs),
-        "fastapi_p99_ms": statistics.median(each.load.p99_ms for each in fastapi),
-        "cpu_us": statistics.median(each.cpu_us for each in ours),
-        "sdk_cpu_us": statistics.median(each.cpu_us for each in theirs),
-        "fastapi_cpu_us": statistics.median(each.cpu_us for each in fastapi),
-        "others": max(each.others for each in ours + fastapi + theirs),
-        "load_busy": max(each.load.busy for each in ours),
-        "header_bytes": ours[0].header_bytes,
-        "start_s": ours[0].start_s,
-        "rounds": {
-            "paid_rps": [each.load.rps for each in ours],
-            "sdk_paid_rps": [each.load.rps for each in theirs],
-            "fastapi_paid_rps": [each.load.rps for each in fastapi],
+        "paid_rps": ours.rps,
+        "sdk_paid_rps": theirs.rps,
+        "ratio": round(ours.rps / theirs.rps, 2),
+        "fastapi_paid_rps": fastapi.rps,
+        "fastapi_ratio": round(fastapi.rps / theirs.rps, 2),
+        "p50_ms": ours.p50_ms,
+        "p99_ms": ours.p99_ms,
+        "responses_200": ours.responses_200,
+        "charges": ours.charges,
+        "sdk_p50_ms": theirs.p50_ms,
+        "sdk_p99_ms": theirs.p99_ms,
+        "sdk_responses_200": theirs.responses_200,
+        "sdk_charges": theirs.charges,
+        "fastapi_p99_ms": fastapi.p99_ms,
+        "cpu_us": ours.cpu_us,
+        "sdk_cpu_us": theirs.cpu_us,
+        "fastapi_cpu_us": fastapi.cpu_us,
+        "others": max(each.others for each in runs.values()),
+        "load_busy": ours.load_busy,
+        "header_bytes": ours.header_bytes,
+        "start_s": ours.start_s,
+        "turns": {
+            "paid_rps": ours.rps_of_turns,
+            "sdk_paid_rps": theirs.rps_of_turns,
+            "fastapi_paid_rps": fastapi.rps_of_turns,
         },
     }
 
@@ -133,7 +134,7 @@ def beside_the_sdk(scale: Scale) -> dict[str, Any]:
 def receipts(scale: Scale) -> dict[str, Any]:
     """With two signatures of the publisher's for each charge, as its clients ask for them."""
     run = show("with receipts", paid(Sqlite(WITH_RECEIPTS), scale.side_requests))
-    return {"rps_with_receipts": run.load.rps, "cpu_us_with_receipts": run.cpu_us}
+    return {"rps_with_receipts": run.rps, "cpu_us_with_receipts": run.cpu_us}
 
 
 def connections(scale: Scale) -> dict[str, Any]:
@@ -142,8 +143,8 @@ def connections(scale: Scale) -> dict[str, Any]:
     for number in (1, 200):
         requests = scale.side_requests if number > 1 else scale.side_requests // 5
         run = show(f"connections: {number}", paid(Sqlite(), requests, connections=number))
-        result[f"rps_{number}_connections"] = run.load.rps
-        result[f"p99_ms_{number}_connections"] = run.load.p99_ms
+        result[f"rps_{number}_connections"] = run.rps
+        result[f"p99_ms_{number}_connections"] = run.p99_ms
     return result
 
 
@@ -159,28 +160,33 @@ def postgres(scale: Scale) -> dict[str, Any]:
             paid(target, scale.side_requests, workers=2, cores=everywhere, load_core=None),
         )
         for number, run in ((1, one), (2, two)):
-            result[f"postgres_rps_{number}"] = run.load.rps
-            result[f"postgres_p99_ms_{number}"] = run.load.p99_ms
+            result[f"postgres_rps_{number}"] = run.rps
+            result[f"postgres_p99_ms_{number}"] = run.p99_ms
     return result
 
 
 def growth(scale: Scale) -> dict[str, Any]:
-    """As many requests on few channels and on many, in turn: the disk has its moods."""
-    sizes = {"10k": scale.few_channels, "1m": scale.many_channels}
-    runs: dict[str, list[Paid]] = {name: [] for name in sizes}
-    for _ in range(scale.growth_rounds):
-        for name, channels in sizes.items():
-            run = paid(Sqlite(in_all=channels), scale.requests, channels=channels)
-            runs[name].append(show(f"channels: {channels:,}", run))
-    result: dict[str, Any] = {"channels": list(sizes.values())}
-    for name, each in runs.items():
+    """The same requests of the same payers where the ledger has few channels and where it has many,
+    turn by turn; and beside it, what no cache helps with: payers drawn from all of the many."""
+    few, many = scale.few_channels, scale.many_channels
+    sides = {
+        "10k_channels": Side(Sqlite(in_all=few), scale.requests, few),
+        "1m_channels": Side(Sqlite(in_all=many), scale.requests, few),
+        "1m_payers": Side(Sqlite(in_all=many), scale.requests, many),
+    }
+    runs = paid_in_turn(sides, scale.turns)
+    result: dict[str, Any] = {"channels": [few, many]}
+    for name, run in runs.items():
+        show(name, run)
         result |= {
-            f"rps_{name}_channels": rate(each),
-            f"p99_ms_{name}_channels": statistics.median(run.load.p99_ms for run in each),
-            f"rps_{name}_rounds": [run.load.rps for run in each],
-            f"p99_ms_{name}_rounds": [run.load.p99_ms for run in each],
+            f"rps_{name}": run.rps,
+            f"p50_ms_{name}": run.p50_ms,
+            f"p99_ms_{name}": run.p99_ms,
+            f"cpu_us_{name}": run.cpu_us,
+            f"rps_{name}_turns": run.rps_of_turns,
+            f"p99_ms_{name}_turns": run.p99_ms_of_turns,
         }
-    return result | {"start_1m_s": max(run.start_s for run in runs["1m"])}
+    return result | {"start_1m_s": max(runs[name].start_s for name in list(sides)[1:])}
 
 
 def memory(scale: Scale) -> dict[str, Any]:
@@ -192,18 +198,13 @@ def memory(scale: Scale) -> dict[str, Any]:
 
 
 def show(name: str, run: Paid) -> Paid:
-    load = run.load
     print(
-        f"{name:24} {load.rps:9,.1f} paid requests/s   p50 {load.p50_ms:7.2f} ms   "
-        f"p99 {load.p99_ms:7.2f} ms   {run.cpu_us:7.1f} us of processor each   "
+        f"{name:24} {run.rps:9,.1f} paid requests/s   p50 {run.p50_ms:7.2f} ms   "
+        f"p99 {run.p99_ms:7.2f} ms   {run.cpu_us:7.1f} us of processor each   "
         f"others {run.others:4.0%}   {run.charges:,} charges",
         flush=True,
     )
     return run
-
-
-def rate(runs: list[Paid]) -> float:
-    return statistics.median(each.load.rps for each in runs)
 
 
 def sync_ms() -> float:
@@ -247,7 +248,8 @@ def main() -> None:
         "app": "two routes; an ASGI function, or FastAPI for fastapi_* and sdk_*",
         "http": "uvicorn, uvloop, httptools, no access log",
         "server": "one worker on core 0; load generator on core 1 (bench/paywall_load.c)",
-        "figure": "paid_rps, sdk_paid_rps and *_channels: median of rounds in turn; others: one",
+        "figure": "medians of turns: paid_rps, *_paid_rps, *_channels, unpaid routes; others: one",
+        "turns": scale.turns,
         "vouchers": "distinct, signed before the run, in the x402 client's own form",
         "ledger": "SQLite on the project's disk, WAL, synchronous FULL",
         "sdk_storage": "in memory, chain state fresh, facilitator never asked",

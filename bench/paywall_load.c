@@ -1,11 +1,13 @@
 /* An HTTP load generator: every connection sends its next prepared request as soon as its last one
  * is answered, or at a pace.
  *
- *   paywall_load PORT PATH CONNECTIONS SECONDS [FOLDER [INTERVAL_MS]]
+ *   paywall_load PORT PATH CONNECTIONS [FOLDER [INTERVAL_MS]]
  *
  * FOLDER/0, FOLDER/1, ... hold one PAYMENT-SIGNATURE value per line, one file for each connection;
- * without a folder the requests carry none. Sending ends when the seconds are over or when the
- * first connection has used up its file, so that all connections are busy all the time; then every
+ * without a folder the requests carry none. It loads the server in turns, one for each line
+ * "SECONDS REQUESTS" that it reads, so that several servers can be loaded in turn. Sending ends
+ * when the seconds are over, when so many requests are sent (0: any number), or when the first
+ * connection has used up its file, so that all connections are busy all the time; then every
  * request still under way is waited for. That is why this is not wrk, which drops those requests
  * at the end: what it counts cannot agree with a ledger to the unit.
  *
@@ -13,7 +15,7 @@
  * it. Latencies then count from when a request was due: one that has to wait for the answer before
  * it is late, and is sent as soon as that has come.
  *
- * Prints one line of JSON; the first answer other than 200 goes to stderr.
+ * Prints one line of JSON for each turn; its first answer other than 200 goes to stderr.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -54,7 +56,7 @@ static int number;
 static int with_payment, outstanding;
 static uint64_t interval, started, late, looked;
 static uint64_t *latencies;
-static size_t answered, capacity;
+static size_t sent, answered, capacity;
 static unsigned long statuses[600];
 
 static void fail(const char *what) {
@@ -110,6 +112,7 @@ static void send_next(struct connection *c) {
     c->waiting = 1;
     if (writev(c->socket, parts, 3) != (ssize_t)length) fail("could not send a whole request");
     outstanding++;
+    sent++;
 }
 
 /* Reads what is there; says whether the answer is complete. */
@@ -140,16 +143,6 @@ static int receive(struct connection *c) {
     return 1;
 }
 
-static int by_size(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static double quantile_ms(double share) {
-    size_t index = (size_t)(share * (double)answered);
-    return (double)latencies[index < answered ? index : answered - 1] / 1e6;
-}
-
 /* Sends what has become due; answers the nanoseconds until the next one is, or 0 at the end. */
 static uint64_t send_due(uint64_t *turn, uint64_t turns) {
     for (; *turn < turns; ++*turn) {
@@ -176,40 +169,21 @@ static int wait_for_answers(int poll, struct epoll_event *events, const struct t
     return ready || rest < LOOK_NS ? ready : epoll_pwait2(poll, events, number, patience, NULL);
 }
 
-int main(int count, char **arguments) {
-    if (count < 5) fail("usage: paywall_load PORT PATH CONNECTIONS SECONDS [FOLDER [INTERVAL_MS]]");
-    int port = atoi(arguments[1]), yes = 1, stopping = 0;
-    number = atoi(arguments[3]);
-    if (number < 1 || number > MAX_CONNECTIONS) fail("CONNECTIONS must be from 1 to 1000");
-    with_payment = count > 5;
-    interval = count > 6 ? (uint64_t)(atof(arguments[6]) * 1e6) : 0;
-    head_length = (size_t)snprintf(
-        head, sizeof head, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: */*%s", arguments[2],
-        port, with_payment ? "\r\nPAYMENT-SIGNATURE: " : "");
-    if (head_length >= sizeof head) fail("PATH is too long");
-
-    connections = calloc((size_t)number, sizeof *connections);
-    int poll = epoll_create1(0);
-    struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    inet_pton(AF_INET, "127.0.0.1", &server.sin_addr);
-    for (int i = 0; i < number; i++) {
-        struct connection *c = &connections[i];
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
-        if (with_payment) open_file(c, arguments[5], i);
-        c->socket = socket(AF_INET, SOCK_STREAM, 0);
-        if (connect(c->socket, (struct sockaddr *)&server, sizeof server) < 0) fail_with_errno("connect");
-        setsockopt(c->socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-        /* Workers that share a port each take what has queued up: one by one, all get some. */
-        usleep(2000);
-        if (epoll_ctl(poll, EPOLL_CTL_ADD, c->socket, &event) < 0) fail_with_errno("epoll_ctl");
-    }
-
-    uint64_t busy = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-    uint64_t length = (uint64_t)(atof(arguments[4]) * 1e9);
+static void take_turn(int poll, double length_s, size_t requests) {
+    uint64_t busy = clock_ns(CLOCK_PROCESS_CPUTIME_ID), length = (uint64_t)(length_s * 1e9);
     uint64_t turn = 0, turns = interval ? length / interval * (uint64_t)number : 0, rest = 0;
+    int stopping = 0;
+    sent = answered = 0;
+    late = looked = 0;
+    memset(statuses, 0, sizeof statuses);
     started = now();
     uint64_t deadline = started + length;
-    for (int i = 0; i < number && !interval; i++) send_next(&connections[i]);
+    for (int i = 0; i < number; i++) {
+        struct connection *c = &connections[i];
+        c->due = c->done = 0;
+        if (with_payment && c->next == c->end) fail("a prepared file is used up");
+        if (!interval) send_next(c);
+    }
     while ((rest = send_due(&turn, turns)) || outstanding) {
         struct epoll_event events[MAX_CONNECTIONS];
         struct timespec patience = {SILENCE_MS / 1000, 0};
@@ -225,18 +199,19 @@ int main(int count, char **arguments) {
                 if (c->due > c->done) send_next(c);
                 continue;
             }
-            if (now() >= deadline || (with_payment && c->next == c->end)) stopping = 1;
+            if (now() >= deadline || sent == requests || (with_payment && c->next == c->end))
+                stopping = 1;
             if (!stopping) send_next(c);
         }
     }
     double seconds = (double)(now() - started) / 1e9;
     double busy_seconds = (double)(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - busy - looked) / 1e9;
 
-    qsort(latencies, answered, sizeof *latencies, by_size);
     printf("{\"seconds\": %.6f, \"busy\": %.3f, ", seconds, busy_seconds / seconds);
-    printf("\"late\": %lu, ", (unsigned long)late);
-    printf("\"p50_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f, \"statuses\": {",
-           quantile_ms(0.5), quantile_ms(0.99), quantile_ms(1));
+    printf("\"late\": %lu, \"latencies_us\": [", (unsigned long)late);
+    for (size_t i = 0; i < answered; i++)
+        printf("%s%lu", i ? ", " : "", (unsigned long)(latencies[i] / 1000));
+    printf("], \"statuses\": {");
     const char *comma = "";
     for (int status = 0; status < 600; status++)
         if (statuses[status]) {
@@ -244,5 +219,39 @@ int main(int count, char **arguments) {
             comma = ", ";
         }
     printf("}}\n");
+    fflush(stdout);
+}
+
+int main(int count, char **arguments) {
+    if (count < 4) fail("usage: paywall_load PORT PATH CONNECTIONS [FOLDER [INTERVAL_MS]]");
+    int port = atoi(arguments[1]), yes = 1;
+    number = atoi(arguments[3]);
+    if (number < 1 || number > MAX_CONNECTIONS) fail("CONNECTIONS must be from 1 to 1000");
+    with_payment = count > 4;
+    interval = count > 5 ? (uint64_t)(atof(arguments[5]) * 1e6) : 0;
+    head_length = (size_t)snprintf(
+        head, sizeof head, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: */*%s", arguments[2],
+        port, with_payment ? "\r\nPAYMENT-SIGNATURE: " : "");
+    if (head_length >= sizeof head) fail("PATH is too long");
+
+    connections = calloc((size_t)number, sizeof *connections);
+    int poll = epoll_create1(0);
+    struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    inet_pton(AF_INET, "127.0.0.1", &server.sin_addr);
+    for (int i = 0; i < number; i++) {
+        struct connection *c = &connections[i];
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+        if (with_payment) open_file(c, arguments[4], i);
+        c->socket = socket(AF_INET, SOCK_STREAM, 0);
+        if (connect(c->socket, (struct sockaddr *)&server, sizeof server) < 0) fail_with_errno("connect");
+        setsockopt(c->socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+        /* Workers that share a port each take what has queued up: one by one, all get some. */
+        usleep(2000);
+        if (epoll_ctl(poll, EPOLL_CTL_ADD, c->socket, &event) < 0) fail_with_errno("epoll_ctl");
+    }
+
+    double seconds;
+    size_t requests;
+    while (scanf("%lf %zu", &seconds, &requests) == 2) take_turn(poll, seconds, requests);
     return 0;
 }

@@ -6,17 +6,18 @@ no figure.
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import threading
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from bench import paywall_books, paywall_farthing, paywall_sdk
-from bench.paywall_load import BUILD, Load, run_load
+from bench.paywall_load import BUILD, Generator, Load, generator
 from bench.paywall_server import Server, busy_s, running
 from bench.paywall_vouchers import Offer, check_like_x402, prepare, spread
 
@@ -92,14 +93,14 @@ class Postgres:
 
 @dataclass(frozen=True)
 class Paid:
-    """One measured run. ``responses_200`` and ``charges`` count its warm-up too.
+    """What was measured of one server, in one turn or in many.
 
-    ``cpu_us`` is the server's processor time per request, which other programs on the machine
-    change far less than they change the rate, and ``others`` the share of the server's cores that
-    such programs had.
+    ``responses_200`` and ``charges`` count its warm-up too. ``cpu_us`` is the server's processor
+    time per request, which other programs on the machine change far less than they change the
+    rate, and ``others`` the share of the server's cores that such programs had.
     """
 
-    load: Load
+    turns: list[Load]
     responses_200: int
     charges: int
     header_bytes: int
@@ -108,8 +109,86 @@ class Paid:
     others: float
     memory_mib: list[float]
 
+    @property
+    def rps(self) -> float:
+        """Of the turn in the middle, as the latencies below."""
+        return round(statistics.median(self.rps_of_turns), 1)
 
-def paid(
+    @property
+    def rps_of_turns(self) -> list[float]:
+        return [turn.rps for turn in self.turns]
+
+    @property
+    def p50_ms(self) -> float:
+        return round(statistics.median(turn.p50_ms for turn in self.turns), 3)
+
+    @property
+    def p99_ms(self) -> float:
+        return round(statistics.median(self.p99_ms_of_turns), 3)
+
+    @property
+    def p99_ms_of_turns(self) -> list[float]:
+        return [turn.p99_ms for turn in self.turns]
+
+    @property
+    def load_busy(self) -> float:
+        return max(turn.busy for turn in self.turns)
+
+
+class Measured:
+    """A server that is paid in turns, for as long as its block lasts."""
+
+    def __init__(
+        self,
+        target: Target,
+        environment: dict[str, str],
+        server: Server,
+        cores: frozenset[int],
+        header_bytes: int,
+        loading: Generator,
+    ) -> None:
+        self._target = target
+        self._environment = environment
+        self._server = server
+        self._cores = cores
+        self._header_bytes = header_bytes
+        self._loading = loading
+        self._turns: list[Load] = []
+        self._used = self._busy = 0.0
+        self._memory: list[float] = []
+        self._warm_up = loading.turn(requests=WARM_UP)
+
+    def turn(self, requests: int = 0) -> None:
+        """Pay for so many requests, or for all that are left."""
+        used, busy = self._server.cpu_s(), busy_s(self._cores)
+        with watched(self._server, self._memory):
+            self._turns.append(self._loading.turn(requests=requests))
+        self._used += self._server.cpu_s() - used
+        self._busy += busy_s(self._cores) - busy
+        self._server.settle()
+
+    def paid(self) -> Paid:
+        """What was measured. Raises unless the books hold one charge for each answer of 200."""
+        charges = self._target.charges(self._server, self._environment)
+        measured = sum(turn.responses_200 for turn in self._turns)
+        answered = measured + self._warm_up.responses_200
+        if charges != answered:
+            raise AssertionError(f"{self._target.app} charged {charges} for {answered} answers")
+        seconds = sum(turn.seconds for turn in self._turns)
+        return Paid(
+            turns=self._turns,
+            responses_200=answered,
+            charges=charges,
+            header_bytes=self._header_bytes,
+            start_s=self._server.start_s,
+            cpu_us=round(self._used / measured * 1e6, 1),
+            others=round((self._busy - self._used) / seconds / len(self._cores), 3),
+            memory_mib=self._memory,
+        )
+
+
+@contextmanager
+def measured(
     target: Target,
     requests: int,
     *,
@@ -118,13 +197,10 @@ def paid(
     workers: int = 1,
     cores: frozenset[int] = frozenset({SERVER_CORE}),
     load_core: int | None = LOAD_CORE,
-) -> Paid:
-    """Pay for ``requests`` requests, spread over ``channels`` in random order."""
-    # The warm-up has channels of its own: it ends when a first connection is done, and the others'
-    # next vouchers would not follow on their last.
-    warm_up = spread(max(WARM_UP, connections), connections, range(connections))
-    measured = spread(requests, connections, range(connections, connections + channels))
-    numbers = sorted({number for each in (*warm_up, *measured) for number, _ in each})
+) -> Iterator[Measured]:
+    """A warm server, with payments for ``requests`` prepared, over ``channels`` in random order."""
+    lists = spread(WARM_UP + requests, connections, range(channels))
+    numbers = sorted({number for each in lists for number, _ in each})
     with work_folder() as folder:
         environment = target.open(numbers, folder)
         with running(
@@ -132,38 +208,46 @@ def paid(
         ) as server:
             offer = offer_of(server)
             header_bytes = check_like_x402(offer)
-            memory: list[float] = []
-            loads = []
-            for name, lists in (("warm-up", warm_up), ("measured", measured)):
-                prepared = prepare(folder / name, offer, lists)
-                used, busy = server.cpu_s(), busy_s(cores)
-                with watched(server, memory):
-                    loads.append(
-                        run_load(
-                            server.port,
-                            "/paid",
-                            connections=connections,
-                            core=load_core,
-                            prepared=prepared,
-                        )
-                    )
-                used = server.cpu_s() - used
-                busy = busy_s(cores) - busy
-            charges = target.charges(server, environment)
-    answered = sum(load.responses_200 for load in loads)
-    if charges != answered:
-        raise AssertionError(f"{target.app} charged {charges} for {answered} answers")
-    load = loads[-1]
-    return Paid(
-        load=load,
-        responses_200=answered,
-        charges=charges,
-        header_bytes=header_bytes,
-        start_s=server.start_s,
-        cpu_us=round(used / load.responses_200 * 1e6, 1),
-        others=round((busy - used) / load.seconds / len(cores), 3),
-        memory_mib=memory,
-    )
+            with generator(
+                server.port,
+                "/paid",
+                connections=connections,
+                core=load_core,
+                prepared=prepare(folder / "vouchers", offer, lists),
+            ) as loading:
+                yield Measured(target, environment, server, cores, header_bytes, loading)
+
+
+def paid(target: Target, requests: int, **conditions: Any) -> Paid:
+    """Pay a server for ``requests`` requests, all in one turn; under conditions of `measured`."""
+    with measured(target, requests, **conditions) as site:
+        site.turn()
+        return site.paid()
+
+
+def paid_in_turn(sides: Mapping[str, Side], turns: int) -> dict[str, Paid]:
+    """Pay several servers turn by turn, so that the moods of the machine are everybody's."""
+    with ExitStack() as stack:
+        # More is prepared than is used: no connection may be done before the last turn.
+        sites = {
+            name: stack.enter_context(
+                measured(side.target, turns * side.requests * 11 // 10, channels=side.channels)
+            )
+            for name, side in sides.items()
+        }
+        for _ in range(turns):
+            for name, site in sites.items():
+                site.turn(sides[name].requests)
+        return {name: site.paid() for name, site in sites.items()}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of several servers that are measured in turn: ``requests`` of each turn."""
+
+    target: Target
+    requests: int
+    channels: int = CHANNELS
 
 
 @contextmanager

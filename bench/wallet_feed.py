@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench import paywall_books, paywall_farthing
-from bench.paywall_load import run_load
+from bench.paywall_load import generator
 from bench.paywall_runs import LOAD_CORE, SERVER_CORE, offer_of, work_folder
 from bench.paywall_server import busy_s, running
 from bench.paywall_vouchers import prepare, spread
@@ -76,15 +76,15 @@ def feed(listeners: int, seconds: float) -> Fed:
         with running(FEED, folder / "log", environment=environment, cores=core) as server:
             prepared = prepare(folder / "vouchers", offer_of(server), lists)
             used, busy = server.cpu_s(), busy_s(core)
-            load = run_load(
+            with generator(
                 server.port,
                 "/paid",
                 connections=listeners,
                 core=LOAD_CORE,
-                seconds=seconds,
                 prepared=prepared,
                 interval_ms=INTERVAL_MS,
-            )
+            ) as loading:
+                load = loading.turn(seconds)
             used, busy = server.cpu_s() - used, busy_s(core) - busy
             counts: dict[str, Any] = json.loads(server.get("/counts")[2])
         charges = paywall_books.charges(ledger)

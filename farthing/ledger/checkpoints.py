@@ -20,8 +20,9 @@ PAGES = 4_000
 PATIENCE = 50
 # Of the thread that copies; see `os.setpriority`.
 NICENESS = 10
-# How often what came meanwhile is copied before commits wait for the rest. Each time it is less.
-ROUNDS = 8
+# How often what came meanwhile is copied until a step finds nothing new and syncs. Each time it is
+# less.
+ROUNDS = 12
 
 
 class Checkpoints:
@@ -57,14 +58,16 @@ class Checkpoints:
         # What fails is in the log all the same.
         with suppress(apsw.Error), closing(self._connect()) as connection:
             connection.set_busy_timeout(PATIENCE)
-            # The file is synced by whichever step gets to the log's end. While commits go on that
-            # takes as long as it takes; while they wait, next to nothing may be left to sync.
-            copied = 0
+            # The file is synced by the step that gets to the log's end before the next commit.
+            # While commits go on that takes as long as it takes; while they wait, next to nothing
+            # may be left to sync.
             for _ in range(ROUNDS):
-                pages, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                copied, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                pages, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
                 if pages == copied:
                     break
-                copied = pages
+            # What came during that sync.
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             # Only a log that is copied to its end begins anew.
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
 

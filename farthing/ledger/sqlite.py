@@ -33,7 +33,15 @@ from farthing.ledger.records import (
     Totals,
 )
 from farthing.ledger.sqlite_channels import SqliteChannels
-from farthing.ledger.sqlite_file import Failing, back_up, connect, file_id, open_file
+from farthing.ledger.sqlite_file import (
+    Failing,
+    back_up,
+    connect,
+    file_id,
+    impatient,
+    open_file,
+    transaction,
+)
 from farthing.ledger.sqlite_part import mark, to_amount, to_charge, to_state
 from farthing.ledger.sqlite_part import to_blob as _blob
 from farthing.ledger.sqlite_payers import SqlitePayers, change_payer
@@ -125,14 +133,33 @@ class SqliteLedger(SqliteChannels, SqlitePayers, SqliteTransactions):
 
     def commit(self, charges: Sequence[NewCharge]) -> list[bool]:
         with self._transaction() as writer:
-            if self._charge(writer, charges) == len(charges):
-                return [True] * len(charges)
-            # Some channel or payer has moved on. One by one it is seen which.
-            writer.execute("ROLLBACK; BEGIN IMMEDIATE")
-            return [
-                self._charge_alone(writer, charge) or self._is_repeated(writer, charge)
-                for charge in charges
-            ]
+            return self._charge_each(writer, charges)
+
+    def commit_at_once(self, charges: Sequence[NewCharge]) -> list[bool] | None:
+        if not self._writing.acquire(blocking=False):
+            return None
+        try:
+            with self._failing:
+                try:
+                    with impatient(self._writer), transaction(self._writer):
+                        made = self._charge_each(self._writer, charges)
+                except apsw.BusyError:
+                    return None
+                self._check_file()
+                return made
+        finally:
+            self._writing.release()
+
+    def _charge_each(self, writer: apsw.Connection, charges: Sequence[NewCharge]) -> list[bool]:
+        """Makes those that can be made; for each, whether it was."""
+        if self._charge(writer, charges) == len(charges):
+            return [True] * len(charges)
+        # Some channel or payer has moved on. One by one it is seen which.
+        writer.execute("ROLLBACK; BEGIN IMMEDIATE")
+        return [
+            self._charge_alone(writer, charge) or self._is_repeated(writer, charge)
+            for charge in charges
+        ]
 
     def _charge_alone(self, writer: apsw.Connection, charge: NewCharge) -> bool:
         writer.execute("SAVEPOINT alone")

@@ -130,6 +130,16 @@ def _wait(tries: int) -> bool:
 
 
 @contextmanager
+def impatient(connection: apsw.Connection) -> Iterator[None]:
+    """Has a statement that would wait for another process raise `apsw.BusyError` at once."""
+    connection.set_busy_handler(None)
+    try:
+        yield
+    finally:
+        connection.set_busy_handler(_wait)
+
+
+@contextmanager
 def transaction(connection: apsw.Connection) -> Iterator[None]:
     """A transaction that writes: all of the block, durable when it is left, or nothing of it."""
     connection.execute("BEGIN IMMEDIATE")

@@ -30,6 +30,7 @@ class Batcher(Generic[Item, Result]):
         executor: Executor | None,
         limit: int,
         abandoned: Callable[[Item, Result], None] | None = None,
+        at_once: Callable[[Sequence[Item]], list[Result] | None] | None = None,
     ) -> None:
         """
         Args:
@@ -38,11 +39,13 @@ class Batcher(Generic[Item, Result]):
             executor: Where ``work`` runs, one batch at a time; None is on the loop itself.
             limit: Items of one batch, at most.
             abandoned: Called with an item and its result when nobody waits for it any more.
+            at_once: Tried first, on the loop; None leaves the batch to ``work``.
         """
         self._work = work
         self._executor = executor
         self._limit = limit
         self._abandoned = abandoned
+        self._at_once = at_once
         self._waiting: list[_Asked[Item, Result]] = []
         self._is_busy = False
         self._loop: asyncio.AbstractEventLoop
@@ -76,19 +79,24 @@ class Batcher(Generic[Item, Result]):
             loop.call_soon(self._gather, loop, waiting, quiet)
             return
         batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
-        if self._executor is None:
-            self._finish(loop, batch, *self._results(batch))
-        else:
+        on_loop = self._work if self._executor is None else self._at_once
+        results, failure = (None, None) if on_loop is None else self._results(on_loop, batch)
+        if results is not None:
+            self._finish(loop, batch, results, failure)
+        elif self._executor is not None:
             self._executor.submit(self._run, loop, batch)
 
     def _run(self, loop: asyncio.AbstractEventLoop, batch: list[_Asked[Item, Result]]) -> None:
-        loop.call_soon_threadsafe(self._finish, loop, batch, *self._results(batch))
+        results, failure = self._results(self._work, batch)
+        loop.call_soon_threadsafe(self._finish, loop, batch, results or [], failure)
 
     def _results(
-        self, batch: list[_Asked[Item, Result]]
-    ) -> tuple[list[Result], BaseException | None]:
+        self,
+        work: Callable[[Sequence[Item]], list[Result] | None],
+        batch: list[_Asked[Item, Result]],
+    ) -> tuple[list[Result] | None, BaseException | None]:
         try:
-            return self._work([item for item, _, _ in batch]), None
+            return work([item for item, _, _ in batch]), None
         except BaseException as error:  # it is raised again, where each result is waited for
             return [], error
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
+import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any, TypeVar
 
-from farthing.ledger import Ledger, LedgerUnavailable
+from farthing.ledger import Ledger, LedgerUnavailable, NewCharge
 from farthing.paywall.batcher import Batcher
 from farthing.paywall.limits import Limits
 from farthing.paywall.reservations import Reservations
@@ -23,6 +25,8 @@ T = TypeVar("T")
 # Charges of one transaction. More would share a sync of the disk that costs little by then, and
 # keep the first of them waiting.
 COMMIT_BATCH = 64
+# Seconds within which a commit is quick. After a slow one, the disk is waited for beside the loop.
+QUICK = 0.005
 # Seconds between two looks for answers that are kept long enough.
 FORGET_SECONDS = 1
 
@@ -45,11 +49,35 @@ class Books:
         wait, hold = limits.wait_seconds, limits.hold_seconds
         self.reservations = Reservations(ledger, ledger.reserve, self._thread, wait, hold)
         self.payers = Reservations(ledger, ledger.reserve_payers, self._thread, wait, hold)
-        self.commits = Batcher(ledger.commit, self._commit_thread, COMMIT_BATCH)
+        # Beside the loop, where another processor has time for it; where there is none, waking a
+        # thread and waiting for it only costs.
+        self._on_loop = ledger.is_local and _processors() == 1
+        self.commits = Batcher(
+            self._commit, self._commit_thread, COMMIT_BATCH, at_once=self._commit_at_once
+        )
         self.tasks: set[asyncio.Task[Any]] = set()
+        self._is_slow = False
         self._forgot_at = 0
         self._run = secrets.token_hex(8)
         self._numbers = count(1)
+
+    def _commit(self, charges: Sequence[NewCharge]) -> list[bool]:
+        """On the thread."""
+        started = time.perf_counter()
+        try:
+            return self.ledger.commit(charges)
+        finally:
+            self._is_slow = time.perf_counter() - started > QUICK
+
+    def _commit_at_once(self, charges: Sequence[NewCharge]) -> list[bool] | None:
+        """On the loop, as long as it is quick and nobody else writes."""
+        if not self._on_loop or self._is_slow:
+            return None
+        started = time.perf_counter()
+        try:
+            return self.ledger.commit_at_once(charges)
+        finally:
+            self._is_slow = time.perf_counter() - started > QUICK
 
     def next_id(self) -> str:
         """A request id that no other request has."""
@@ -98,3 +126,9 @@ class Books:
         for pool in (self._thread, self._commit_thread):
             await asyncio.to_thread(pool.shutdown)
         self.ledger.close()
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    # Elsewhere a process cannot be kept to some of them.
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -68,7 +68,7 @@ class KillPoint:
                 checkpoints.PAGES = LOG_PAGES
             # Called before each statement.
             ledger._writer.exec_trace = self._statement
-        commit = ledger.commit
+        commit, at_once = ledger.commit, ledger.commit_at_once
 
         def committing(charges: Any) -> list[bool]:
             self.reach("batch built")
@@ -79,7 +79,14 @@ class KillPoint:
             self.reach("committed")
             return made
 
+        def committing_at_once(charges: Any) -> list[bool] | None:
+            self.reach("batch built")
+            made = at_once(charges)
+            self.reach("committed" if made else "left to the thread")
+            return made
+
         ledger.commit = committing  # type: ignore[method-assign]
+        ledger.commit_at_once = committing_at_once  # type: ignore[method-assign]
 
     def _is_last(self, point: str) -> bool:
         if point != self._point:

@@ -126,3 +126,25 @@ def test_abandoned__gets_the_result_nobody_waits_for(executor: Executor | None) 
 
     assert run(ask()) == 4
     assert abandoned == [(1, 2)]
+
+
+@pytest.mark.parametrize("unlucky", [0, 13])
+def test_at_once__is_tried_first_and_leaves_to_the_work_what_it_cannot_do(unlucky: int) -> None:
+    work, at_once = Doubling(), Doubling()
+    is_free = True
+
+    def try_at_once(items: Sequence[int]) -> list[int] | None:
+        return at_once(items) if is_free else None
+
+    async def ask() -> list[Any]:
+        nonlocal is_free
+        results = []
+        batcher = Batcher(work, ThreadPoolExecutor(1), 10, at_once=try_at_once)
+        for turn in range(3):
+            is_free = turn != 1
+            asked = (batcher.submit(number) for number in (1, unlucky))
+            results += await asyncio.gather(*asked, return_exceptions=True)
+        return [each if isinstance(each, int) else str(each) for each in results]
+
+    assert run(ask()) == (["unlucky"] * 6 if unlucky else [2, 0] * 3)
+    assert (work.batches, at_once.batches) == ([[1, unlucky]], [[1, unlucky]] * 2)

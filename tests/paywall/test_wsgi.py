@@ -221,7 +221,8 @@ def test_wsgi__the_answer_waits_for_the_charge(site: Site, monkeypatch: pytest.M
         raise LedgerUnavailable("books.db", "disk full")
 
     header = site.payment("/articles/one")
-    monkeypatch.setattr(site.paywall.books.commits, "_work", fail)
+    for name in ("commit", "commit_at_once"):
+        monkeypatch.setattr(site.paywall.ledger, name, fail)
     answer = site.get("/articles/one", header)
     assert answer.status == "503 Service Unavailable"
     assert b"text of" not in answer.body
@@ -389,7 +390,8 @@ def test_wsgi__a_stream_that_cannot_be_charged(site: Site, monkeypatch: pytest.M
         [b"x" * LIMIT, b"y"],
     )[1]
     header = site.payment("/articles/one")
-    monkeypatch.setattr(site.paywall.books.commits, "_work", fail)
+    for name in ("commit", "commit_at_once"):
+        monkeypatch.setattr(site.paywall.ledger, name, fail)
     answer = site.get("/articles/one", header)
     assert answer.status == "503 Service Unavailable"
     assert b"x" not in answer.body

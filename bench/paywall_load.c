@@ -199,8 +199,8 @@ static void take_turn(int poll, double length_s, size_t requests) {
                 if (c->due > c->done) send_next(c);
                 continue;
             }
-            if (now() >= deadline || sent == requests || (with_payment && c->next == c->end))
-                stopping = 1;
+            int all_sent = requests && sent >= requests;
+            if (now() >= deadline || all_sent || (with_payment && c->next == c->end)) stopping = 1;
             if (!stopping) send_next(c);
         }
     }

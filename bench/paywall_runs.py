@@ -225,6 +225,15 @@ def paid(target: Target, requests: int, **conditions: Any) -> Paid:
         return site.paid()
 
 
+@dataclass(frozen=True)
+class Side:
+    """One of several servers that are measured in turn: ``requests`` of each turn."""
+
+    target: Target
+    requests: int
+    channels: int = CHANNELS
+
+
 def paid_in_turn(sides: Mapping[str, Side], turns: int) -> dict[str, Paid]:
     """Pay several servers turn by turn, so that the moods of the machine are everybody's."""
     with ExitStack() as stack:
@@ -239,15 +248,6 @@ def paid_in_turn(sides: Mapping[str, Side], turns: int) -> dict[str, Paid]:
             for name, site in sites.items():
                 site.turn(sides[name].requests)
         return {name: site.paid() for name, site in sites.items()}
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of several servers that are measured in turn: ``requests`` of each turn."""
-
-    target: Target
-    requests: int
-    channels: int = CHANNELS
 
 
 @contextmanager

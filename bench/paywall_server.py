@@ -47,10 +47,15 @@ class Server:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def settle(self) -> None:
-        """Wait until it does nothing more, so that what it has left is in nobody else's way."""
+        """Wait until it does nothing more, so that what it has left is in nobody else's way.
+
+        Raises ``RuntimeError`` when it goes on for minutes: nothing can be measured beside it.
+        """
         deadline = time.monotonic() + PATIENCE_S
         used = -1.0
-        while used != self.cpu_s() and time.monotonic() < deadline:
+        while used != self.cpu_s():
+            if time.monotonic() > deadline:
+                raise RuntimeError("a server that nobody asks for anything does not come to rest")
             used = self.cpu_s()
             time.sleep(QUIET_S)
 

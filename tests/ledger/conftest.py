@@ -7,6 +7,7 @@ import pytest
 from ledger_samples import Backdoor
 
 from farthing.ledger import Ledger, open_ledger
+from farthing.ledger.sqlite import SqliteLedger
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -29,6 +30,20 @@ def ledger(ledger_url: str) -> Iterator[Ledger]:
 def another(ledger: Ledger, ledger_url: str) -> Iterator[Ledger]:
     """The same books, opened a second time."""
     opened = open_ledger(ledger_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a ledger of SQLite is, in tests of what only it does."""
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def file(path: Path) -> Iterator[SqliteLedger]:
+    opened = open_ledger(str(path))
+    assert isinstance(opened, SqliteLedger)
     yield opened
     opened.close()
 

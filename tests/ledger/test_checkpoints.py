@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,7 @@ from ledger_samples import AtOnce, known, pay
 
 from farthing.ledger import Ledger, checkpoints, open_ledger
 from farthing.ledger.checkpoints import Checkpoints
+from farthing.ledger.sqlite import SqliteLedger
 
 PAGES = 50
 
@@ -27,15 +27,8 @@ def short_log(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-def ledger(path: Path) -> Iterator[Ledger]:
-    opened = open_ledger(str(path))
-    yield opened
-    opened.close()
+def ledger(file: SqliteLedger) -> Ledger:
+    return file
 
 
 def pages(path: Path) -> int:

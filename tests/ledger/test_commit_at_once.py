@@ -17,19 +17,6 @@ from farthing.ledger.sqlite import SqliteLedger
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-def file(path: Path) -> Iterator[SqliteLedger]:
-    opened = open_ledger(str(path))
-    assert isinstance(opened, SqliteLedger)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds for which SQLite waited for others, so far."""
     waited: list[float] = []

@@ -68,17 +68,17 @@ mutate: .venv/with-dev ## Mutate the contract and list the mutants no test kills
 
 .PHONY: fuzz-signatures
 fuzz-signatures: .venv/with-dev ## Python's accept rule against the contract, 100,000 signatures
-	@FUZZ_SIGNATURES=100000 .venv/bin/python -m pytest tests/contracts/test_accept_rule.py
+	@FUZZ_SIGNATURES=100000 .venv/bin/python -m pytest --timeout 0 tests/contracts/test_accept_rule.py
 
 .PHONY: fuzz-headers
 fuzz-headers: .venv/with-dev ## The paywall against 1,000,000 payment headers
-	@FUZZ_HEADERS=1000000 .venv/bin/python -m pytest -rP tests/paywall/test_header_fuzz.py
+	@FUZZ_HEADERS=1000000 .venv/bin/python -m pytest --timeout 0 -rP tests/paywall/test_header_fuzz.py
 
 .PHONY: test-crash
 test-crash: .venv/with-dev node_modules/.stamp ## Kill servers, queues and redeemers 1,400 times in all, and compare the books
 	@.venv/bin/python -m pytest tests/crash
 	@.venv/bin/python -m tests.crash
-	@REDEEMER_KILLS=200 .venv/bin/python -m pytest tests/redeemer/test_redeemer_kills.py
+	@REDEEMER_KILLS=200 .venv/bin/python -m pytest --timeout 0 tests/redeemer/test_redeemer_kills.py
 	@.venv/bin/python -m tests.crash.queue_kills
 
 .PHONY: test-soak

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from enum import Enum
 
 from msgspec import Struct
@@ -247,6 +248,37 @@ class NewCharge(Struct, frozen=True):
     answer: Answer | None
     reason: str = ""
     change: PayerChange | None = None
+
+    @classmethod
+    def without_request(
+        cls,
+        channel_id: bytes,
+        state: ChannelState,
+        voucher: tuple[int, bytes],
+        route: str,
+        request_id: str,
+        amount: int = 0,
+    ) -> NewCharge:
+        """A charge, now, that the publisher makes by itself: nothing was served for it.
+
+        Args:
+            state: The channel's, which is the fence.
+            voucher: The ceiling and the signature that the channel has from then on.
+            amount: 0 moves the channel on, and charges nothing.
+        """
+        return cls(
+            channel_id=channel_id,
+            charges=state.charges,
+            charged=state.charged,
+            amount=amount,
+            price=amount,
+            ceiling=voucher[0],
+            signature=voucher[1],
+            route=route,
+            request_id=request_id,
+            time=int(time.time()),
+            answer=None,
+        )
 
 
 class Charge(Struct, frozen=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from farthing.chain.journal import FAILED, REFUSED, Queued
@@ -122,16 +121,10 @@ def _refund(
 
 def _nothing(channel: Channel) -> NewCharge:
     state = channel.state
-    return NewCharge(
-        channel_id=channel.channel_id,
-        charges=state.charges,
-        charged=state.charged,
-        amount=0,
-        price=0,
-        ceiling=state.ceiling,
-        signature=state.signature,
-        route=KIND,
-        request_id=f"{KIND}-{channel.channel_id.hex()[:16]}-{state.charges}",
-        time=int(time.time()),
-        answer=None,
+    return NewCharge.without_request(
+        channel.channel_id,
+        state,
+        (state.ceiling, state.signature),
+        KIND,
+        f"{KIND}-{channel.channel_id.hex()[:16]}-{state.charges}",
     )

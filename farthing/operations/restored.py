@@ -9,7 +9,6 @@ since the backup and not redeemed is lost: only the vouchers that are gone could
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 
 from farthing.chain.checked_node import CheckedNode
@@ -78,18 +77,13 @@ def _charge(channel: Channel) -> NewCharge:
     claimed = state.mirror.total_claimed
     # The voucher that was claimed with is gone. The one here serves if it allows as much.
     covers = state.ceiling >= claimed
-    return NewCharge(
-        channel_id=channel.channel_id,
-        charges=state.charges,
-        charged=state.charged,
+    return NewCharge.without_request(
+        channel.channel_id,
+        state,
+        (state.ceiling, state.signature) if covers else (claimed, b""),
+        ROUTE,
+        f"{ROUTE}-{channel.channel_id.hex()[:16]}-{state.charges}",
         amount=_missing(channel),
-        price=_missing(channel),
-        ceiling=state.ceiling if covers else claimed,
-        signature=state.signature if covers else b"",
-        route=ROUTE,
-        request_id=f"{ROUTE}-{channel.channel_id.hex()[:16]}-{state.charges}",
-        time=int(time.time()),
-        answer=None,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Results = TypeVar("Results")
 # A request that is read in one turn of the loop asks in the next.
 QUIET_TURNS = 2
 
@@ -80,47 +81,44 @@ class Batcher(Generic[Item, Result]):
             return
         batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
         on_loop = self._work if self._executor is None else self._at_once
-        results, failure = (None, None) if on_loop is None else self._results(on_loop, batch)
-        if results is not None:
-            self._finish(loop, batch, results, failure)
+        outcome = None if on_loop is None else _outcome(on_loop, batch)
+        if outcome is not None:
+            self._finish(loop, batch, outcome)
         elif self._executor is not None:
             self._executor.submit(self._run, loop, batch)
 
     def _run(self, loop: asyncio.AbstractEventLoop, batch: list[_Asked[Item, Result]]) -> None:
-        results, failure = self._results(self._work, batch)
-        loop.call_soon_threadsafe(self._finish, loop, batch, results or [], failure)
-
-    def _results(
-        self,
-        work: Callable[[Sequence[Item]], list[Result] | None],
-        batch: list[_Asked[Item, Result]],
-    ) -> tuple[list[Result] | None, BaseException | None]:
-        try:
-            return work([item for item, _, _ in batch]), None
-        except BaseException as error:  # it is raised again, where each result is waited for
-            return [], error
+        loop.call_soon_threadsafe(self._finish, loop, batch, _outcome(self._work, batch))
 
     def _finish(
         self,
         loop: asyncio.AbstractEventLoop,
         batch: list[_Asked[Item, Result]],
-        results: list[Result],
-        failure: BaseException | None,
+        outcome: list[Result] | BaseException,
     ) -> None:
         for position, (item, future, afterwards) in enumerate(batch):
             if afterwards is not None:
                 _call(loop, afterwards)
-            if future.cancelled():
-                if failure is None and self._abandoned is not None:
-                    _call(loop, partial(self._abandoned, item, results[position]))
-            elif failure is not None:
-                future.set_exception(failure)
-            else:
-                future.set_result(results[position])
+            if isinstance(outcome, BaseException):
+                if not future.cancelled():
+                    future.set_exception(outcome)
+            elif not future.cancelled():
+                future.set_result(outcome[position])
+            elif self._abandoned is not None:
+                _call(loop, partial(self._abandoned, item, outcome[position]))
         if self._waiting:
             self._gather(loop, 0, 0)
         else:
             self._is_busy = False
+
+
+def _outcome(
+    work: Callable[[Sequence[Item]], Results], batch: list[_Asked[Item, Result]]
+) -> Results | BaseException:
+    try:
+        return work([item for item, _, _ in batch])
+    except BaseException as error:  # it is raised again, where each result is waited for
+        return error
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

@@ -125,18 +125,12 @@ class Channels:
         state = reservation.state
         # It moves the channel on, so that a request which was admitted before, and lost its
         # reservation by being slow, is not charged for any more.
-        fence = NewCharge(
-            channel_id=payment.channel_id,
-            charges=state.charges,
-            charged=state.charged,
-            amount=0,
-            price=0,
-            ceiling=payment.ceiling,
-            signature=payment.signature,
-            route=REFUND_ROUTE,
-            request_id=self._books.next_id(),
-            time=int(time.time()),
-            answer=None,
+        fence = NewCharge.without_request(
+            payment.channel_id,
+            state,
+            (payment.ceiling, payment.signature),
+            REFUND_ROUTE,
+            self._books.next_id(),
         )
         try:
             refunded = await self._on_chain(self.chain.refund, payment, state, fence)

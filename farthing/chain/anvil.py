@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Never
 
 from farthing.protocol.errors import FarthingError
@@ -133,7 +133,12 @@ def anvil_node(*arguments: str, port: int | None = None) -> Iterator[Node]:
         # Before the start: whatever answers on the port afterwards has to be the node.
         _check_free(port)
     command = [program, "--port", str(port), "--hardfork", HARDFORK, *arguments]
-    with TemporaryFile("w+") as output:
+    with (
+        TemporaryFile("w+") as output,
+        # It writes the states of old blocks to the disk, and leaves them there: gigabytes a day.
+        TemporaryDirectory(prefix="farthing-anvil-", ignore_cleanup_errors=True) as states,
+    ):
+        command += ["--cache-path", states]
         process = subprocess.Popen(  # noqa: S603
             command, stdout=output, stderr=subprocess.STDOUT, text=True
         )

@@ -1,10 +1,12 @@
 import os
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from eth_account import Account
+from web3.types import RPCEndpoint
 
 from farthing.chain.anvil import ANVIL_KEYS, AnvilFailed, AnvilMissing, anvil, find_anvil
 from farthing.chain.connection import NodeUnreachable, connect
@@ -37,6 +39,20 @@ def test_anvil__ends_with_a_block_that_fails() -> None:
 def test_anvil__further_arguments() -> None:
     with anvil("--chain-id", "4242") as url:
         assert connect(url).eth.chain_id == 4242
+
+
+def test_anvil__leaves_nothing_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def files() -> list[Path]:
+        return [path for path in tmp_path.rglob("*") if path.is_file()]
+
+    with anvil() as url:
+        # More states than it keeps in memory.
+        connect(url, chain_id=31_337).provider.make_request(RPCEndpoint("anvil_mine"), [1_000])
+        assert files()
+    assert files() == []
 
 
 def test_anvil__two_at_once() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from base64 import b64encode
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 from eth_account import Account
 
+from bench.paywall_runs import SERVER_CORE
 from bench.result import save
 from farthing.ledger import Answer, ChannelState, Mirror, NewCharge, open_ledger
 from farthing.paywall import Limits, Offers, Paywall, PaywallMiddleware, Prices
@@ -51,6 +53,8 @@ TERMS = Terms(
 
 def main() -> None:
     """Measures, prints and saves."""
+    # As the server of `bench.paywall`: on one core, where the loop itself commits.
+    os.sched_setaffinity(0, {SERVER_CORE})
     with TemporaryDirectory(dir=".") as folder:
         save("paywall_steps", _measure(Path(folder)))
 

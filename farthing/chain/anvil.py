@@ -136,6 +136,7 @@ def anvil_node(*arguments: str, port: int | None = None) -> Iterator[Node]:
     with (
         TemporaryFile("w+") as output,
         # It writes the states of old blocks to the disk, and leaves them there: gigabytes a day.
+        # Should it still write one as it ends, that must not hide how the block ended.
         TemporaryDirectory(prefix="farthing-anvil-", ignore_cleanup_errors=True) as states,
     ):
         command += ["--cache-path", states]

@@ -63,19 +63,18 @@ class Books:
 
     def _commit(self, charges: Sequence[NewCharge]) -> list[bool]:
         """On the thread."""
-        started = time.perf_counter()
-        try:
-            return self.ledger.commit(charges)
-        finally:
-            self._is_slow = time.perf_counter() - started > QUICK
+        return self._timed(self.ledger.commit, charges)
 
     def _commit_at_once(self, charges: Sequence[NewCharge]) -> list[bool] | None:
         """On the loop, as long as it is quick and nobody else writes."""
         if not self._on_loop or self._is_slow:
             return None
+        return self._timed(self.ledger.commit_at_once, charges)
+
+    def _timed(self, commit: Callable[[Sequence[NewCharge]], T], charges: Sequence[NewCharge]) -> T:
         started = time.perf_counter()
         try:
-            return self.ledger.commit_at_once(charges)
+            return commit(charges)
         finally:
             self._is_slow = time.perf_counter() - started > QUICK
 

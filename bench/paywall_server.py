@@ -89,7 +89,7 @@ def running(
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "--factory", app]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
-    command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log"]
+    command += ["--loop", "uvloop", "--http", "farthing.serve.http:OneWrite", "--no-access-log"]
     command += ["--log-level", "warning", "--no-proxy-headers", "--no-server-header"]
     # A connection stays while other servers have their turns.
     command += ["--timeout-keep-alive", "3600"]

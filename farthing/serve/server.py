@@ -30,6 +30,7 @@ from farthing.paywall.prices import AnyPrice
 from farthing.protocol import FarthingError
 from farthing.serve.admin import Admin
 from farthing.serve.gate import Gate
+from farthing.serve.http import OneWrite
 from farthing.serve.logs import PaymentLog, log_to_stderr
 from farthing.serve.metrics import Metrics
 from farthing.settings import Settings
@@ -235,7 +236,7 @@ def _config(app: Any, grace: int, *, lifespan: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=OneWrite,
         lifespan=lifespan,
         interface="asgi3",
         log_config=None,

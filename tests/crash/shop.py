@@ -16,6 +16,7 @@ from farthing.paywall import Limits, Offers, Paywall, PaywallMiddleware, Prices
 from farthing.paywall.asgi import KEY, App, Message, Receive, Scope, Send
 from farthing.protocol import X402_SETTLEMENT, Domain
 from farthing.protocol.payments import Terms
+from farthing.serve.http import OneWrite
 from tests.crash.faulty_disk import FaultyDisk
 from tests.crash.kill_points import KillPoint
 
@@ -76,7 +77,7 @@ def serve(order: Order, listener: socket.socket) -> None:
     shop: App = Shop(order, kill, disk)
     app = _Mortal(PaywallMiddleware(shop, paywall_on(ledger, order)), kill)
     config = uvicorn.Config(
-        app, loop="uvloop", http="httptools", lifespan="off", log_config=None, access_log=False
+        app, loop="uvloop", http=OneWrite, lifespan="off", log_config=None, access_log=False
     )
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -5,11 +5,18 @@ The rules are those x402 has for who verifies, in their order; each has its code
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from farthing.ledger import ChannelState, Mirror
 from farthing.protocol import Domain, FarthingError
 from farthing.protocol.messages import voucher_digest
 from farthing.protocol.payments import ErrorCode, Payment, PaymentRefused, Terms
-from farthing.protocol.signatures import IsContract, IsValidErc1271, is_payer_signature
+from farthing.protocol.signatures import (
+    IsContract,
+    IsValidErc1271,
+    are_authorizer_signatures,
+    is_payer_signature,
+)
 
 # Codes of ours, where x402 has none.
 TERMS_CHANGED = "accepted_terms_mismatch"
@@ -74,34 +81,55 @@ def _is_same(sent: str, address: str) -> bool:
     return sent == address or sent.lower() == address.lower()
 
 
-def check_signature(
-    payment: Payment,
-    domain: Domain,
-    *,
-    is_contract: IsContract | None = None,
-    is_valid_erc1271: IsValidErc1271 | None = None,
-) -> None:
-    """The channel has the id it is said to have, and the voucher is its payer's.
+def check_channel_id(payment: Payment, domain: Domain) -> None:
+    """The channel has the id it is said to have.
 
     Raises:
-        PaymentRefused: One of them is not so.
-        ChainReadNeeded: Only the chain can tell, and it cannot be asked from here.
+        PaymentRefused: It has another.
     """
     if payment.config.channel_id(domain) != payment.channel_id:
         raise PaymentRefused(
             ErrorCode.CHANNEL_ID_MISMATCH, "channelId is not the id of channelConfig"
         )
-    digest = voucher_digest(payment.channel_id, payment.ceiling, domain)
+
+
+def check_signature(
+    payment: Payment,
+    domain: Domain,
+    *,
+    is_contract: IsContract,
+    is_valid_erc1271: IsValidErc1271,
+) -> None:
+    """The voucher is its payer's, who may be a contract; see `is_payer_signature`.
+
+    Raises:
+        PaymentRefused: It is not.
+    """
     if not is_payer_signature(
         payment.config,
-        digest,
+        _digest(payment, domain),
         payment.signature,
         is_contract=is_contract,
         is_valid_erc1271=is_valid_erc1271,
     ):
-        raise PaymentRefused(
-            ErrorCode.VOUCHER_SIGNATURE, "the voucher is not signed by the channel's payer"
-        )
+        raise _not_signed()
+
+
+def check_signatures(payments: Sequence[Payment], domain: Domain) -> list[PaymentRefused | None]:
+    """`check_signature` for channels that have a payer authorizer, of which the chain need not be
+    asked: for each, why it is refused."""
+    asked = [(each.config, _digest(each, domain), each.signature) for each in payments]
+    return [None if is_right else _not_signed() for is_right in are_authorizer_signatures(asked)]
+
+
+def _digest(payment: Payment, domain: Domain) -> bytes:
+    return voucher_digest(payment.channel_id, payment.ceiling, domain)
+
+
+def _not_signed() -> PaymentRefused:
+    return PaymentRefused(
+        ErrorCode.VOUCHER_SIGNATURE, "the voucher is not signed by the channel's payer"
+    )
 
 
 def check_room(payment: Payment, state: ChannelState, price: int, cap: int | None) -> None:

@@ -7,7 +7,7 @@ address; ERC-1271 for an account that has code. Source: ``contracts/modules/sign
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -122,7 +122,7 @@ def recover(digest: bytes, signature: bytes) -> str | None:
 
     Raises :class:`~farthing.protocol.errors.InvalidField` when ``digest`` is not 32 bytes.
     """
-    signer = _recover(values.bytes32("digest", digest), signature)
+    signer = _address(_key(values.bytes32("digest", digest), signature))
     return None if signer is None else values.address("signer", "0x" + signer.hex())
 
 
@@ -150,7 +150,7 @@ def is_valid_signature(
     if is_contract is None:
         raise ChainReadNeeded(signer)
     if not is_contract(signer):
-        return _is_signed_by(signer, digest, signature)
+        return _are_signed_by([(signer, digest, signature)])[0]
     if is_valid_erc1271 is None:
         raise ChainReadNeeded(signer)
     return is_valid_erc1271(signer, digest, signature)
@@ -174,7 +174,7 @@ def is_payer_signature(
     """
     if config.payer_authorizer != values.ZERO_ADDRESS:
         values.bytes32("digest", digest)
-        return _is_signed_by(config.payer_authorizer, digest, signature)
+        return are_authorizer_signatures([(config, digest, signature)])[0]
     if len(signature) > values.MAX_VOUCHER_SIGNATURE:
         return False
     return is_valid_signature(
@@ -186,21 +186,43 @@ def is_payer_signature(
     )
 
 
-def _is_signed_by(address: str, digest: bytes, signature: bytes) -> bool:
+def are_authorizer_signatures(asked: Sequence[tuple[ChannelConfig, bytes, bytes]]) -> list[bool]:
+    """:func:`is_payer_signature` for many channels that have a payer authorizer, without reads.
+
+    Each is a channel, a digest that is known to be 32 bytes, and a signature. To ask for many at a
+    time is quicker: the tables of the curve are larger than the processor's nearest caches.
+    """
+    return _are_signed_by(
+        [(config.payer_authorizer, digest, signature) for config, digest, signature in asked]
+    )
+
+
+def _are_signed_by(asked: Sequence[tuple[str, bytes, bytes]]) -> list[bool]:
+    """For each address, digest and signature, by the contract's rules."""
+    keys = [_key(digest, signature) for _, digest, signature in asked]
     # Raw bytes are compared: a checksum would cost one more hash for every voucher.
-    return _recover(digest, signature) == bytes.fromhex(address[2:])
+    return [
+        _address(key) == bytes.fromhex(address[2:])
+        for (address, _, _), key in zip(asked, keys, strict=True)
+    ]
 
 
-def _recover(digest: bytes, signature: bytes) -> bytes | None:
-    """The signer's 20 bytes, by the contract's rules; ``digest`` is checked by the caller."""
+def _key(digest: bytes, signature: bytes) -> PublicKey | None:
+    """The signer's key; ``digest`` is checked by the caller."""
     if not is_strict(signature):
         return None
     try:
-        key = PublicKey.from_signature_and_message(
+        return PublicKey.from_signature_and_message(
             signature[:64] + bytes((signature[64] - 27,)), digest, hasher=None
         )
     except ValueError:
         # r or s is zero or not below the order, or r is not on the curve: ecrecover's zero address.
         return None
+
+
+def _address(key: PublicKey | None) -> bytes | None:
+    """The key's 20 bytes; None for none, and for the zero address."""
+    if key is None:
+        return None
     signer = keccak(key.format(compressed=False)[1:])[12:]
-    return None if signer == _NOBODY else bytes(signer)
+    return None if signer == _NOBODY else signer

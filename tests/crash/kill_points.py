@@ -61,7 +61,7 @@ class KillPoint:
     def install(self, ledger: Ledger, url: str) -> None:
         """Wraps the steps of a payment. Must come before the paywall is made."""
         self._after(steps, "read_payment", "parsed")
-        self._after(steps, "check_signature", "verified")
+        self._after(steps, "check_signatures", "verified")
         self._after(Reservations, "take_free" if ledger.is_local else "take", "reserved")
         if isinstance(ledger, SqliteLedger):
             if self.is_of_disk:

@@ -13,6 +13,7 @@ from tests.paywall.paywall_kit import (
     CHEAP,
     DEAR,
     PRICES,
+    Got,
     Payer,
     Shop,
     decoded,
@@ -263,3 +264,34 @@ def test_repeat__after_a_restart__the_same_answer(open_shop: OpenShop) -> None:
     assert run(second_shop.get("/cheap", header)) == first
     assert second_shop.served == 0
     assert second_shop.charged(PAYER) == CHEAP
+
+
+def test_payments__at_once__each_is_answered_as_it_alone_would_be(any_shop: Shop) -> None:
+    payers = [Payer(salt=number) for number in range(1, 13)]
+    for payer in payers:
+        any_shop.open_channel(payer)
+
+    def spoilt(number: int, payer: Payer) -> str:
+        message = payer.message(CHEAP, CHEAP)
+        voucher = message["payload"]["voucher"]
+        if number % 4 == 1:
+            other = payers[number - 1].message(CHEAP, CHEAP)["payload"]["voucher"]
+            voucher["signature"] = other["signature"]
+        elif number % 4 == 2:
+            voucher["channelId"] = "0x" + payers[number - 2].channel_id.hex()
+        elif number % 4 == 3:
+            return "no payment"
+        return encoded(message)
+
+    async def scenario() -> list[Got]:
+        headers = [spoilt(number, payer) for number, payer in enumerate(payers)]
+        return await asyncio.gather(*(any_shop.get("/cheap", each) for each in headers))
+
+    answers = run(scenario())
+    expected = ["", "voucher_signature", "channel_id_mismatch", "voucher_payload"] * 3
+    assert [got.error if got.status == 402 else "" for got in answers] == expected
+    charged = [any_shop.charged(payer) for payer in payers]
+    assert charged == [CHEAP, 0, 0, 0] * 3
+    # And nothing is held of a channel whose payment was refused.
+    for payer in payers[1::4]:
+        assert run(any_shop.get("/cheap", payer.header(CHEAP))).status == 200

@@ -12,7 +12,7 @@ class OneWrite(HttpToolsProtocol):
     """To be named as uvicorn's ``http``, in place of its ``httptools``.
 
     uvicorn writes an answer's head as soon as it knows it, and then the body. The system sends each
-    by itself, which costs a short answer as much again as all that uvicorn does for it.
+    by itself: a call and a packet more for every short answer.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi import Request as FastRequest
 from starlette.applications import Starlette
@@ -25,6 +22,7 @@ from starlette.websockets import WebSocket
 from farthing.paywall import PaywallMiddleware
 from tests.paywall.conftest import OpenShop
 from tests.paywall.paywall_kit import CHEAP, Payer, Shop
+from tests.real_server import served
 
 RULES: dict[str, Any] = {
     "/paid": "0.0001",
@@ -114,27 +112,6 @@ def fastapi_app_around(folder: Path, shop: Shop) -> Any:
     return fastapi_app(folder, shop, is_inside=True)
 
 
-class _Server(uvicorn.Server):
-    def install_signal_handlers(self) -> None:
-        """They belong to the test run."""
-
-
-@contextmanager
-def served(app: Any, http: str) -> Iterator[int]:
-    """The app on a port of loopback."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=http, ws="websockets-sansio", lifespan="off", log_config=None)
-    server = _Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
-
-
 def ask(port: int, target: bytes, method: bytes = b"GET", more: bytes = CLOSE) -> bytes:
     """One request, written by hand: no client would send some of these."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
@@ -167,7 +144,15 @@ TARGETS = [
 METHODS = [b"GET", b"HEAD", b"POST", b"get", b"OPTIONS", b"PUT", b"X"]
 
 
-@pytest.fixture(params=["starlette-httptools", "starlette-h11", "fastapi-httptools", "around-h11"])
+@pytest.fixture(
+    params=[
+        "starlette-httptools",
+        "starlette-h11",
+        "fastapi-httptools",
+        "around-h11",
+        "around-farthing.serve.http:OneWrite",
+    ]
+)
 def port(
     request: pytest.FixtureRequest, open_shop: OpenShop, tmp_path: Path
 ) -> Iterator[tuple[int, str]]:

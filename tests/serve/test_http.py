@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import uvicorn
@@ -12,6 +9,7 @@ from uvicorn.server import ServerState
 from websockets.sync.client import connect
 
 from farthing.serve.http import OneWrite
+from tests.real_server import served
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 REQUEST = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
@@ -188,22 +186,6 @@ def test_one_write__a_client_that_is_gone_is_not_written_to() -> None:
     asyncio.run(run())
 
 
-@contextmanager
-def served(app: Any) -> Iterator[int]:
-    """The port of ``app``, on a real socket."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(app, http=OneWrite, log_config=None, lifespan="off", access_log=False)
-    )
-    thread = threading.Thread(target=server.run, args=([listening],))
-    thread.start()
-    try:
-        yield listening.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 def test_one_write__a_connection_that_becomes_a_websocket() -> None:
     async def echo(scope: Any, receive: Any, send: Send) -> None:
         await receive()
@@ -212,6 +194,6 @@ def test_one_write__a_connection_that_becomes_a_websocket() -> None:
         await send({"type": "websocket.send", "text": message["text"]})
         await send({"type": "websocket.close"})
 
-    with served(echo) as port, connect(f"ws://127.0.0.1:{port}/") as client:
+    with served(echo, OneWrite) as port, connect(f"ws://127.0.0.1:{port}/") as client:
         client.send("over and out")
         assert list(client) == ["over and out"]

@@ -121,10 +121,12 @@ def beside_the_sdk(scale: Scale) -> dict[str, Any]:
         "fastapi_cpu_us": fastapi.cpu_us,
         "others": max(each.others for each in runs.values()),
         "load_busy": ours.load_busy,
+        "recover_us": statistics.median(ours.recover_us_of_turns),
         "header_bytes": ours.header_bytes,
         "start_s": ours.start_s,
         "turns": {
             "paid_rps": ours.rps_of_turns,
+            "recover_us": ours.recover_us_of_turns,
             "sdk_paid_rps": theirs.rps_of_turns,
             "fastapi_paid_rps": fastapi.rps_of_turns,
         },

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench import paywall_books, paywall_farthing, paywall_sdk
+from bench.core_speed import recover_us
 from bench.paywall_load import BUILD, Generator, Load, generator
 from bench.paywall_server import Server, busy_s, running
 from bench.paywall_vouchers import Offer, check_like_x402, prepare, spread
@@ -98,9 +99,11 @@ class Paid:
     ``responses_200`` and ``charges`` count its warm-up too. ``cpu_us`` is the server's processor
     time per request, which other programs on the machine change far less than they change the
     rate, and ``others`` the share of the server's cores that such programs had.
+    ``recover_us_of_turns`` says how fast the server's first core was, just before and after each.
     """
 
     turns: list[Load]
+    recover_us_of_turns: list[float]
     responses_200: int
     charges: int
     header_bytes: int
@@ -154,17 +157,21 @@ class Measured:
         self._header_bytes = header_bytes
         self._loading = loading
         self._turns: list[Load] = []
+        self._recover_us: list[float] = []
         self._used = self._busy = 0.0
         self._memory: list[float] = []
         self._warm_up = loading.turn(requests=WARM_UP)
 
     def turn(self, requests: int = 0) -> None:
         """Pay for so many requests, or for all that are left."""
+        core = min(self._cores)
+        before = recover_us(core)
         used, busy = self._server.cpu_s(), busy_s(self._cores)
         with watched(self._server, self._memory):
             self._turns.append(self._loading.turn(requests=requests))
         self._used += self._server.cpu_s() - used
         self._busy += busy_s(self._cores) - busy
+        self._recover_us.append(round((before + recover_us(core)) / 2, 1))
         self._server.settle()
 
     def paid(self) -> Paid:
@@ -177,6 +184,7 @@ class Measured:
         seconds = sum(turn.seconds for turn in self._turns)
         return Paid(
             turns=self._turns,
+            recover_us_of_turns=self._recover_us,
             responses_200=answered,
             charges=charges,
             header_bytes=self._header_bytes,

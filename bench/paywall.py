@@ -30,6 +30,7 @@ from bench.paywall_runs import (
     ON_FASTAPI,
     SERVER_CORE,
     WITH_RECEIPTS,
+    Floor,
     Paid,
     Postgres,
     Sdk,
@@ -96,11 +97,13 @@ def beside_the_sdk(scale: Scale) -> dict[str, Any]:
         "sdk": Side(Sdk(), scale.sdk_requests),
         "fastapi": Side(Sqlite(ON_FASTAPI), scale.fastapi_requests),
         "ours": Side(Sqlite(), scale.requests),
+        "floor": Side(Floor(), scale.requests),
     }
     runs = paid_in_turn(sides, scale.turns)
-    for name, each in zip(sides, ("x402 package", "Farthing, FastAPI", "Farthing"), strict=True):
+    names = ("x402 package", "Farthing, FastAPI", "Farthing", "no paywall at all")
+    for name, each in zip(sides, names, strict=True):
         show(each, runs[name])
-    ours, fastapi, theirs = runs["ours"], runs["fastapi"], runs["sdk"]
+    ours, fastapi, theirs, floor = (runs[name] for name in ("ours", "fastapi", "sdk", "floor"))
     return {
         "paid_rps": ours.rps,
         "sdk_paid_rps": theirs.rps,
@@ -116,7 +119,9 @@ def beside_the_sdk(scale: Scale) -> dict[str, Any]:
         "sdk_responses_200": theirs.responses_200,
         "sdk_charges": theirs.charges,
         "fastapi_p99_ms": fastapi.p99_ms,
+        "floor_rps": floor.rps,
         "cpu_us": ours.cpu_us,
+        "floor_cpu_us": floor.cpu_us,
         "sdk_cpu_us": theirs.cpu_us,
         "fastapi_cpu_us": fastapi.cpu_us,
         "others": max(each.others for each in runs.values()),
@@ -129,6 +134,7 @@ def beside_the_sdk(scale: Scale) -> dict[str, Any]:
             "recover_us": ours.recover_us_of_turns,
             "sdk_paid_rps": theirs.rps_of_turns,
             "fastapi_paid_rps": fastapi.rps_of_turns,
+            "floor_rps": floor.rps_of_turns,
         },
     }
 
@@ -255,6 +261,7 @@ def main() -> None:
         "turns": scale.turns,
         "vouchers": "distinct, signed before the run, in the x402 client's own form",
         "ledger": "SQLite on the project's disk, WAL, synchronous FULL",
+        "floor": "same server, one signature recovered and one row synced a request, no paywall",
         "sdk_storage": "in memory, chain state fresh, facilitator never asked",
         "disk_sync_ms": sync_ms(),
         "seconds": round(time.monotonic() - started),

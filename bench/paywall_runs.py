@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import paywall_books, paywall_farthing, paywall_sdk
+from bench import paywall_books, paywall_farthing, paywall_floor, paywall_sdk
 from bench.core_speed import recover_us
 from bench.paywall_load import BUILD, Generator, Load, generator
 from bench.paywall_server import Server, busy_s, running
@@ -73,6 +73,16 @@ class Sqlite:
 
     def charges(self, server: Server, environment: dict[str, str]) -> int:
         return paywall_books.charges(environment[paywall_farthing.LEDGER])
+
+
+@dataclass(frozen=True)
+class Floor(Sqlite):
+    """What is below ours: a synced row and a signature for each request, and no paywall."""
+
+    app: str = "bench.paywall_floor:app"
+
+    def charges(self, server: Server, environment: dict[str, str]) -> int:
+        return paywall_floor.rows(environment[paywall_farthing.LEDGER])
 
 
 @dataclass(frozen=True)

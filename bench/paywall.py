@@ -254,7 +254,7 @@ def main() -> None:
         "connections": CONNECTIONS,
         "channels": CHANNELS,
         "app": "two routes; an ASGI function, or FastAPI for fastapi_* and sdk_*",
-        "http": "uvicorn, uvloop, httptools, each answer in one write, no access log",
+        "http": "uvicorn, uvloop, httptools, each answer in one write, start frozen, no access log",
         "server": "one worker on core 0; load generator on core 1 (bench/paywall_load.c)",
         "figure": "medians of turns: *paid_rps, *_channels, *_payers, unpaid routes; others: one",
         "payers": "10k_channels and 1m_channels: the same 10,000; 1m_payers: drawn from all",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from functools import wraps
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from fastapi import FastAPI
 
@@ -12,7 +14,25 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
+
+def started(factory: Callable[P, T]) -> Callable[P, T]:
+    """Has what a factory made left alone by the collector of cycles, as `farthing serve` does with
+    every app. All servers are measured so; else an answer in a hundred is four times as late."""
+
+    @wraps(factory)
+    def make(*args: P.args, **kwargs: P.kwargs) -> T:
+        made = factory(*args, **kwargs)
+        gc.collect()
+        gc.freeze()
+        return made
+
+    return make
+
+
+@started
 def fastapi_app() -> FastAPI:
     """Without a paywall. ``/paid`` is the one to protect, ``/free`` stays free."""
     app = FastAPI()
@@ -31,6 +51,7 @@ def fastapi_app() -> FastAPI:
 ANSWERS = {"/paid": b'{"weather":"sunny"}', "/free": b'{"weather":"unknown"}'}
 
 
+@started
 def bare_app() -> App:
     """The same routes and answers without a framework: what is left is the server."""
     return _answer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from bench.paywall_app import bare_app, fastapi_app
+from bench.paywall_app import bare_app, fastapi_app, started
 from bench.paywall_vouchers import (
     DOMAIN,
     NETWORK,
@@ -29,14 +29,17 @@ DECIMALS = 6
 MIN_DEPOSIT = 10
 
 
+@started
 def on_fastapi() -> PaywallMiddleware:
     return PaywallMiddleware(fastapi_app(), paywall())
 
 
+@started
 def on_asgi() -> PaywallMiddleware:
     return PaywallMiddleware(bare_app(), paywall())
 
 
+@started
 def with_receipts() -> PaywallMiddleware:
     """The same, with a signed receipt for every client that sends back what the 402 announced."""
     return PaywallMiddleware(bare_app(), paywall(Receipts(RECEIVER, NETWORK, is_announced=True)))

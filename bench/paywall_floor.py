@@ -15,7 +15,7 @@ import apsw
 
 from bench import paywall_farthing
 from bench.core_speed import recover
-from bench.paywall_app import ANSWERS, App, Message, Receive, Send
+from bench.paywall_app import ANSWERS, App, Message, Receive, Send, started
 from farthing.paywall.batcher import Batcher
 from farthing.paywall.books import COMMIT_BATCH
 
@@ -36,6 +36,7 @@ def rows(ledger: str) -> int:
     return int(number)
 
 
+@started
 def app() -> App:
     """What has a payment is answered as fast as can be, all else is the paywall's."""
     paywall = paywall_farthing.on_asgi()

@@ -34,7 +34,7 @@ from x402.schemas import (
 )
 from x402.server import x402ResourceServer
 
-from bench.paywall_app import fastapi_app
+from bench.paywall_app import fastapi_app, started
 from bench.paywall_vouchers import (
     DEPOSIT,
     DESCRIPTION,
@@ -84,6 +84,7 @@ class ReceiverAuthorizer:
         raise AssertionError("the SDK asked for a claim or a refund")
 
 
+@started
 def app() -> FastAPI:
     storage = InMemoryChannelStorage()
     for number in range(int(os.environ[CHANNELS])):

@@ -12,6 +12,7 @@ from typing import Any
 
 APP = '''\
 import asyncio
+import gc
 import os
 
 async def app(scope, receive, send):
@@ -34,6 +35,9 @@ async def app(scope, receive, send):
         await asyncio.Event().wait()
     elif scope["path"].startswith("/articles/broken"):
         status = 500
+    elif scope["path"] == "/looked-through":
+        # Whether the collector of cycles will look at this app again.
+        body = b"yes" if any(each is app for each in gc.get_objects()) else b"no"
     headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -214,6 +214,11 @@ def test_serve__a_request_that_does_not_end_in_time(
         os.close(end)
 
 
+def test_serve__what_is_there_at_the_start_is_not_looked_through_again(folder: Path) -> None:
+    with running(folder) as server:
+        assert httpx.get(f"{server.url}/looked-through").text == "no"
+
+
 def test_serve__interrupted(folder: Path) -> None:
     with running(folder) as server:
         server.process.send_signal(signal.SIGINT)

@@ -30,16 +30,18 @@ _PLAIN_PIECE = 64 * 1024
 # the piece bounds how many readable lines a fault can take with it, and the memory it can fill.
 _GZIP_PIECE = 512
 
-_QUOTED = r'"(?:[^"\\]|\\.)*+"'
-# In the order they stand in a line. Every quantifier is possessive, so a hostile line costs time
-# in proportion to its length.
+# Python before 3.11.5 gets a possessive quantifier wrong around anything that can go back, so there
+# is none around a choice.
+_QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+# In the order they stand in a line. What follows a repetition never begins as it does, so a hostile
+# line costs time in proportion to its length.
 _CLIENT = re.compile(r"(\S++) ")
 _IDENTITY = re.compile(r'\S++ [^\s\["][^\["]*+')
 _TIME = re.compile(r'(?<= )\[[^\]"]++\] ')
 _REQUEST = re.compile(_QUOTED)
 _STATUS = re.compile(r" ([1-9][0-9]{2})(?![^ ])")
 _SIZE = re.compile(r" (?:[0-9]++|-)(?![^ ])")
-_REFERRER_AND_AGENT = re.compile(rf'(?: {_QUOTED} {_QUOTED}(?: (?:{_QUOTED}|[^\s"]\S*+))*+)?+ *+\Z')
+_REFERRER_AND_AGENT = re.compile(rf'(?: {_QUOTED} {_QUOTED}(?: (?:{_QUOTED}|[^\s"]\S*+))*)? *+\Z')
 
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*+://[^/?#]*+")

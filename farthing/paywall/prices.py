@@ -102,7 +102,9 @@ class Prices:
 
     def find(self, method: str, path: str) -> Rule | Refused | None:
         """The rule for a request; None for one that nothing is asked for."""
-        if len(path) > _CACHED_CHARACTERS:
+        # Apps fold it, and WSGI servers pass on what came.
+        method = method.upper()
+        if len(method) + len(path) > _CACHED_CHARACTERS:
             return self._find(method, path)
         return self._cached(method, path)
 

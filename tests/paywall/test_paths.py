@@ -119,9 +119,19 @@ def test_find__written_otherwise__refused(method: str, path: str) -> None:
     assert found(method, path) == "refused"
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS", "get", "Get", "X"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS", "post", "X"])
 def test_find__another_method_of_a_priced_path__refused(method: str) -> None:
     assert found(method, "/articles/one") == "refused"
+
+
+@pytest.mark.parametrize("method", ["get", "Get", "head"])
+def test_find__a_method_in_other_letters__the_same(method: str) -> None:
+    assert found(method, "/articles/one") == "GET /articles/{slug}"
+    # Not what comes after it either.
+    prices = Prices({"GET /report": "0.01", "/report": "free"}, 6)
+    rule = prices.find(method, "/report")
+    assert isinstance(rule, Rule) and rule.price == 10_000
+    assert prices.find("POST", "/report") is None
 
 
 def test_find__a_long_path__the_same() -> None:

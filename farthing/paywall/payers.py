@@ -51,8 +51,11 @@ class Payers:
         if not self._limits.denied or payment.is_refund:
             return
         payer = Payer.of(payment.config)
-        if not self._limits.denied.isdisjoint((payer.address, payer.signer)):
-            raise self._count(payer, route, RuleRefused(DENIED, "this payer is not served here"))
+        for address in (payer.address, payer.signer):
+            if address in self._limits.denied:
+                # Counted for the address alone: the other one may be any, and a new one each time.
+                refused = RuleRefused(DENIED, "this payer is not served here")
+                raise self._count(Payer(address, address), route, refused)
 
     def rules(self, rule: Rule) -> tuple[PayerRule, ...]:
         """Those of a route, and those of all."""

@@ -88,9 +88,11 @@ def test_deny__whoever_pays_or_signs__is_not_served(ledger: Ledger, listed: str)
     assert pay(shop, "/cheap", OTHER).status == 200
     closed(shop)
     assert (shop.served, shop.charged(payer)) == (1, 0)
+    # However many others it pays for, or has sign for it.
+    denied = PAYER.account.address
     (row,) = ledger.refusals()
     assert (row.payer, row.route, row.code, row.count) == (
-        Known.of(payer.config),
+        Known(denied, denied),
         "/cheap",
         "payer_denied",
         3,

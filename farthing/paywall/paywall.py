@@ -110,8 +110,9 @@ class Paywall:
         accept: list[bytes] = []
         for name, value in arrival.headers:
             if name == _HEADER:
-                # Several are one list, as HTTP has it, and no payment.
-                header = value if header is None else header + b"," + value
+                # Several are one list, as HTTP has it, and no payment. They are not put together:
+                # there may be thousands.
+                header = value if header is None else b","
             elif name == b"accept":
                 accept.append(value)
         try:

@@ -7,17 +7,40 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+# Bytes of a request's head after which no more of it is read, besides those that came at once.
+MAX_HEAD = 65_536
+
 
 class OneWrite(HttpToolsProtocol):
     """To be named as uvicorn's ``http``, in place of its ``httptools``.
 
     uvicorn writes an answer's head as soon as it knows it, and then the body. The system sends each
-    by itself: a call and a packet more for every short answer.
+    by itself: a call and a packet more for every short answer. And it reads a request's head
+    however long it is; here one that does not end is answered with 400.
     """
+
+    # What came of a request whose head is not complete; None between heads.
+    _head: int | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._joining = _Joining(transport, self.loop)
         super().connection_made(self._joining)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self.send_400_response(f"The request's head is longer than {MAX_HEAD} bytes.")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._head = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
 
     def handle_websocket_upgrade(self) -> None:
         # From here on another protocol writes, which is on its own with the transport.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from farthing.protocol.payments import MAX_HEADER
+from farthing.protocol.payments import MAX_HEADER, Payment, read_payment
 from farthing.protocol.signatures import SECP256K1_ORDER
 from tests.escrow_world import STRANGER
 from tests.paywall.paywall_kit import CHEAP, Got, Json, Payer, Shop, encoded, run
@@ -92,6 +92,22 @@ def test_header__that_is_no_payment__refused(shop: Shop, header: bytes) -> None:
 
 def test_headers__several__refused(shop: Shop) -> None:
     assert refused(shop, VALID, VALID).error == "voucher_payload"
+
+
+def test_headers__thousands__are_not_put_together(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+
+    def noted(header: bytes) -> Payment:
+        read.append(header)
+        return read_payment(header)
+
+    monkeypatch.setattr("farthing.paywall.intake.read_payment", noted)
+    headers = [(b"payment-signature", VALID)] * 5_000
+    got = run(shop.get("/cheap", headers=headers))
+    assert (got.status, got.error) == (402, "voucher_payload")
+    assert [len(header) < len(VALID) for header in read] == [True]
 
 
 def test_headers__an_empty_one_before__refused(shop: Shop) -> None:

@@ -8,7 +8,7 @@ import uvicorn
 from uvicorn.server import ServerState
 from websockets.sync.client import connect
 
-from farthing.serve.http import OneWrite
+from farthing.serve.http import MAX_HEAD, OneWrite
 from tests.real_server import served
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -163,6 +163,50 @@ def test_one_write__what_is_no_request_is_told_before_the_end() -> None:
         (whole,) = transport.writes
         assert whole.startswith(b"HTTP/1.1 400 ")
         await turns()
+
+    asyncio.run(run())
+
+
+def test_head__without_an_end__is_not_read_for_ever() -> None:
+    async def run() -> None:
+        transport = Recorded()
+        protocol = connected(hello, transport)
+        protocol.data_received(REQUEST[:-2])
+        line, sent = b"x-more: " + b"x" * 990 + b"\r\n", 0
+        while not transport.is_closed:
+            protocol.data_received(line)
+            sent += len(line)
+        assert MAX_HEAD <= sent <= MAX_HEAD + len(line)
+        (whole,) = transport.writes
+        assert whole.startswith(b"HTTP/1.1 400 ") and b"head is longer" in whole
+
+    asyncio.run(run())
+
+
+def test_head__and_a_body_of_any_length__are_read() -> None:
+    async def count(scope: Any, receive: Any, send: Send) -> None:
+        length, goes_on = 0, True
+        while goes_on:
+            message = await receive()
+            length += len(message["body"])
+            goes_on = message["more_body"]
+        text = str(length).encode()
+        await begin(send, len(text))
+        await send({"type": "http.response.body", "body": text})
+
+    async def run() -> None:
+        transport = Recorded()
+        protocol = connected(count, transport)
+        length = 3 * MAX_HEAD
+        protocol.data_received(b"POST / HTTP/1.1\r\ncontent-length: %d\r\n" % length)
+        protocol.data_received(b"host: here\r\n\r\n")
+        for _ in range(3):
+            protocol.data_received(bytes(MAX_HEAD))
+            await turns()
+        protocol.data_received(REQUEST)
+        await turns()
+        assert [each.rsplit(b"\r\n\r\n")[-1] for each in transport.writes[:1]] == [b"%d" % length]
+        assert len(transport.writes) == 2
 
     asyncio.run(run())
 

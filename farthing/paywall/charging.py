@@ -70,6 +70,44 @@ class Charging:
         is None for one too long to be kept; then the body of what is given back is empty, and
         the server sends the rest itself. Goes on to its end when its caller is cancelled.
         """
+        try:
+            charge, sent = self._charge(admission, status, headers, body)
+        except BaseException:
+            self._give(admission)
+            raise
+        asked = time.perf_counter()
+        try:
+            is_made = await self._books.commits.submit(charge, partial(self._give, admission))
+        except LedgerUnavailable as error:
+            return self._outcomes.ledger_unavailable(error)
+        if not is_made:
+            return self._outcomes.overtaken(admission.price, admission._url)
+        self._counts["paid"] += 1
+        self._books.forget_answers()
+        if self.on_charge is not None:
+            done = time.perf_counter()
+            self.on_charge(
+                Charged(
+                    charge.request_id,
+                    charge.route,
+                    admission._payment.config.payer,
+                    charge.channel_id,
+                    charge.amount,
+                    status,
+                    done - admission._started,
+                    done - asked,
+                )
+            )
+        return Reply(status, sent, body or b"")
+
+    def _charge(
+        self,
+        admission: Admission,
+        status: int,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes | None,
+    ) -> tuple[NewCharge, list[tuple[bytes, bytes]]]:
+        """An admission's charge, and the headers of the answer that is charged for."""
         payment, reservation = admission._payment, admission._reservation
         state, now = reservation.state, int(time.time())
         charged = msgspec.structs.replace(
@@ -88,48 +126,22 @@ class Charging:
         if body is not None and len(body) <= self._limits.answer_bytes:
             expires = now + self._limits.answer_seconds
             answer = Answer(admission._target, status, sent, body, expires)
-        asked = time.perf_counter()
-        made = self._books.commits.submit(
-            NewCharge(
-                channel_id=payment.channel_id,
-                charges=state.charges,
-                charged=state.charged,
-                amount=admission.amount,
-                price=admission.price,
-                ceiling=payment.ceiling,
-                signature=payment.signature,
-                route=admission._rule.text,
-                request_id=request_id,
-                time=now,
-                answer=answer,
-                reason=admission.reason,
-                change=admission._change,
-            ),
-            partial(self._give, admission),
+        charge = NewCharge(
+            channel_id=payment.channel_id,
+            charges=state.charges,
+            charged=state.charged,
+            amount=admission.amount,
+            price=admission.price,
+            ceiling=payment.ceiling,
+            signature=payment.signature,
+            route=admission._rule.text,
+            request_id=request_id,
+            time=now,
+            answer=answer,
+            reason=admission.reason,
+            change=admission._change,
         )
-        try:
-            is_made = await made
-        except LedgerUnavailable as error:
-            return self._outcomes.ledger_unavailable(error)
-        if not is_made:
-            return self._outcomes.overtaken(admission.price, admission._url)
-        self._counts["paid"] += 1
-        self._books.forget_answers()
-        if self.on_charge is not None:
-            done = time.perf_counter()
-            self.on_charge(
-                Charged(
-                    request_id,
-                    admission._rule.text,
-                    payment.config.payer,
-                    payment.channel_id,
-                    admission.amount,
-                    status,
-                    done - admission._started,
-                    done - asked,
-                )
-            )
-        return Reply(status, sent, body or b"")
+        return charge, sent
 
     def cancel(self, admission: Admission) -> list[tuple[bytes, bytes]]:
         """Ends an admission without a charge: the handler failed, or its client is gone.

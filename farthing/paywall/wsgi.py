@@ -88,10 +88,13 @@ class _Engine:
         return self._wait(self.paywall.admit(rule, arrival))
 
     def commit(
-        self, admission: Admission, status: int, headers: Headers, body: bytes | None
+        self,
+        admission: Admission,
+        status: int,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes | None,
     ) -> Reply:
-        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        return self._wait(self.paywall.commit(admission, status, raw, body))
+        return self._wait(self.paywall.commit(admission, status, headers, body))
 
     def cancel(self, admission: Admission) -> Headers:
         async def cancel() -> list[tuple[bytes, bytes]]:
@@ -200,15 +203,21 @@ class _Exchange:
         self._start_response(self._status, [*self._headers, *told])
         return iter(self._parts)
 
-    def _charge_whole(self) -> Iterable[bytes]:
+    def _commit(self, body: bytes | None) -> Reply:
+        # As long as it is open, a header that is none lets the payment go.
+        raw = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in self._headers
+        ]
         self._is_open = False
-        body = b"".join(self._parts)
-        reply = self._engine.commit(self._admission, int(self._status[:3]), self._headers, body)
+        return self._engine.commit(self._admission, int(self._status[:3]), raw, body)
+
+    def _charge_whole(self) -> Iterable[bytes]:
+        reply = self._commit(b"".join(self._parts))
         return _send(reply, self._environ["REQUEST_METHOD"], self._start_response)
 
     def _charge_start(self, rest: Iterator[bytes]) -> Iterable[bytes]:
-        self._is_open = False
-        reply = self._engine.commit(self._admission, int(self._status[:3]), self._headers, None)
+        reply = self._commit(None)
         if not reply.is_charged:
             return _send(reply, self._environ["REQUEST_METHOD"], self._start_response)
         self._start_response(self._status, _native(reply.headers))

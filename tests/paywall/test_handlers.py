@@ -96,6 +96,19 @@ def test_handler__that_raises__is_not_charged_and_nothing_was_sent(
     assert_unspent(shop)
 
 
+def test_answer__that_cannot_be_told__is_not_charged_and_holds_nobody(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: Any) -> None:
+        raise Oops
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shop.paywall._outcomes, "told", fails)
+        with pytest.raises(Oops):
+            run(shop.get("/cheap", HEADER))
+    assert_unspent(shop)
+
+
 @pytest.mark.parametrize(
     ("handler", "status"),
     [(says_nothing, 0), (stops_after_the_start, 500), (stops_midway, 500)],

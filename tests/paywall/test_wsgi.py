@@ -295,6 +295,21 @@ def test_wsgi__an_exception_charges_nothing(site: Site, moment: str) -> None:
     assert site.pay("/articles/one").status == "200 OK"
 
 
+def test_wsgi__a_header_that_is_none__charges_nothing_and_lets_the_next_go_on(site: Site) -> None:
+    def handle(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("X-Title", "\u0107")])
+        return [b"x"]
+
+    site.app.handle = handle
+    with pytest.raises(UnicodeEncodeError):
+        site.pay("/articles/a")
+    assert site.app.closed == 1
+    site.app.handle = site.app.plain
+    assert list(site.paywall.books.reservations._held) == []
+    assert site.pay("/articles/a").status == "200 OK"
+    assert site.charged == [2_000]
+
+
 def test_wsgi__no_answer_at_all(site: Site) -> None:
     site.app.handle = lambda environ, start_response: [b"text"]
     with pytest.raises(RuntimeError, match="without calling start_response"):

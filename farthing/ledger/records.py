@@ -249,6 +249,11 @@ class NewCharge(Struct, frozen=True):
     reason: str = ""
     change: PayerChange | None = None
 
+    def __post_init__(self) -> None:
+        # A ledger makes it only where these are the channel's books, so this is true there as well.
+        if self.amount and self.charged + self.amount > self.ceiling:
+            raise ValueError("a charge above the voucher's ceiling is nobody's to make")
+
     @classmethod
     def without_request(
         cls,

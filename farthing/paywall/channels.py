@@ -80,10 +80,18 @@ class Channels:
         if self.chain is None:
             raise PaymentRefused(ErrorCode.CHANNEL_NOT_FOUND, "this channel is not known here")
         mirror = await self._on_chain(self.chain.mirror, payment.channel_id)
-        if mirror.balance == 0 and payment.deposit is None:
-            raise PaymentRefused(
-                ErrorCode.CHANNEL_NOT_FOUND, "this channel holds nothing: deposit first"
-            )
+        if mirror.balance == 0:
+            if payment.deposit is None:
+                raise PaymentRefused(
+                    ErrorCode.CHANNEL_NOT_FOUND, "this channel holds nothing: deposit first"
+                )
+            # Nothing was paid on it yet. A deposit that is not sent would leave a channel in the
+            # ledger that cost its payer nothing, and there may be any number of those.
+            if payment.ceiling != payment.amount:
+                raise PaymentRefused(
+                    ErrorCode.CUMULATIVE_AMOUNT_MISMATCH,
+                    f"the first voucher must be for {payment.amount}",
+                )
         if payment.deposit is not None:
             # Nothing is written for a deposit that would fail.
             await self._on_chain(self.chain.check_deposit, payment)
@@ -121,8 +129,9 @@ class Channels:
             raise PaymentRefused(ErrorCode.REFUND_PAYLOAD, "refunds are not given here")
         # However long it takes: what is given back is counted from this state.
         reservation.expires_at = math.inf
+        admitted = reservation.state
         await self._resync(payment, reservation)
-        state = reservation.state
+        state = _unmoved(admitted, reservation.state)
         # It moves the channel on, so that a request which was admitted before, and lost its
         # reservation by being slow, is not charged for any more.
         fence = NewCharge.without_request(
@@ -171,7 +180,7 @@ class Channels:
         """Waits for a look at the chain; if it takes long or fails, things stay as they are."""
         done, late = await asyncio.wait({self._look(payment)}, timeout=self._limits.wait_seconds)
         for task in done:
-            reservation.state = task.result() or reservation.state
+            reservation.state = _unmoved(reservation.state, task.result() or reservation.state)
         if late:
             self._blind_until = time.monotonic() + BLIND
         check_books(payment.channel_id, reservation.state.charged, reservation.state.mirror)
@@ -221,6 +230,22 @@ class Channels:
     async def _on_chain(self, call: Callable[..., T], *arguments: object) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, call, *arguments)
+
+
+def _unmoved(admitted: ChannelState, now: ChannelState) -> ChannelState:
+    """The books as they are now, if nothing was charged since the payment was admitted on them.
+
+    Its ceiling was compared with those. A reservation that was lost meanwhile, with its time or its
+    connection, lets others charge; on their books this payment would be charged above its ceiling.
+
+    Raises:
+        PaymentRefused: Something was charged.
+    """
+    if (now.charges, now.charged) != (admitted.charges, admitted.charged):
+        raise PaymentRefused(
+            ErrorCode.CHANNEL_BUSY, "another request of this channel went first: retry"
+        )
+    return now
 
 
 def _age(state: ChannelState) -> float:

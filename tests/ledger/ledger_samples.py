@@ -62,13 +62,14 @@ def next_charge(
     channel: bytes, state: ChannelState, *, amount: int = 7, price: int = 10, **changes: Any
 ) -> NewCharge:
     """The charge that a request against ``state`` would make."""
+    before = changes.get("charged", state.charged)
     charge = NewCharge(
         channel_id=channel,
         charges=state.charges,
-        charged=state.charged,
+        charged=before,
         amount=amount,
         price=price,
-        ceiling=state.charged + price,
+        ceiling=before + max(amount, price),
         signature=b"\x77" * 65,
         route="GET /priced",
         request_id=f"request-{channel.hex()[:8]}-{state.charges}",

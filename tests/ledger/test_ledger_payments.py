@@ -199,6 +199,18 @@ def test_commit__the_refused_and_the_made_in_one_batch(ledger: Ledger) -> None:
     assert ledger.prove() == []
 
 
+def test_charge__above_its_ceiling__cannot_be_asked_for(ledger: Ledger) -> None:
+    channel = known(ledger, 1)
+    state = reserved(ledger, channel)
+    assert ledger.commit([next_charge(channel, state, amount=10, ceiling=10)]) == [True]
+    ledger.release([channel])
+    state = reserved(ledger, channel)
+    with pytest.raises(ValueError, match="above the voucher's ceiling"):
+        next_charge(channel, state, amount=1, ceiling=10)
+    # A charge of nothing moves the channel on, also where nobody ever signed for it.
+    assert ledger.commit([next_charge(channel, state, amount=0, ceiling=0)]) == [True]
+
+
 def test_commit__two_for_one_fence_in_one_batch(ledger: Ledger) -> None:
     channel, other = known(ledger, 1), known(ledger, 2)
     state = reserved(ledger, channel)

@@ -92,6 +92,8 @@ def test_deposit__with_a_voucher_that_does_not_fit__corrected_before_money_moves
     got = run(chain_shop.get("/cheap", chain_payer.deposit(world, AMOUNT, CHEAP + 1)))
     assert (got.status, got.error) == (402, "cumulative_amount_mismatch")
     assert balance(world, chain_payer) == 0
+    # Nor is a channel written down that cost nobody anything.
+    assert chain_shop.ledger.totals().channels == 0
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from farthing.paywall import Limits
 from farthing.paywall.onchain import ChainUnavailable
 from tests.escrow_world import DELAY, PAYER, RECEIVER, World
 from tests.paywall.conftest import OpenShop
-from tests.paywall.paywall_kit import CHEAP, Got, Payer, Shop, on_chain, run, terms_of
+from tests.paywall.paywall_kit import CHEAP, DEAR, Got, Payer, Shop, on_chain, run, terms_of
 
 AMOUNT = 5_000
 
@@ -122,6 +122,40 @@ def test_many_requests__of_an_old_mirror__one_look_at_the_chain(
 
     run(scenario())
     assert len(looks) == 1
+
+
+def test_look__a_reservation_that_is_lost_meanwhile__nothing_above_the_ceiling(
+    chain_shop: Shop, payer: Payer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The chain has more, so the dear page waits for a look.
+    chain_shop.open_channel(payer, DEAR - 1, synced_at=ago(10))
+    chain: Any = chain_shop.paywall.channels.chain
+    real, looking, go_on = chain.mirror, threading.Event(), threading.Event()
+
+    def slow(channel_id: bytes) -> Any:
+        looking.set()
+        go_on.wait(60)
+        return real(channel_id)
+
+    monkeypatch.setattr(chain, "mirror", slow)
+
+    async def scenario() -> tuple[Got, Got]:
+        dear = asyncio.create_task(chain_shop.get("/dear", payer.header(DEAR, DEAR)))
+        await asyncio.to_thread(looking.wait, 60)
+        reservations = chain_shop.paywall.books.reservations
+        # As when it is held too long, or its connection breaks.
+        (held,) = reservations._held
+        reservations.give(held)
+        cheap = await chain_shop.get("/cheap", payer.header(CHEAP))
+        go_on.set()
+        return cheap, await dear
+
+    cheap, dear = run(scenario())
+    assert cheap.status == 200
+    assert (dear.status, dear.error) == (402, "channel_busy")
+    assert chain_shop.charged(payer) == CHEAP
+    # In its turn it is served.
+    assert run(chain_shop.get("/dear", payer.header(CHEAP + DEAR, DEAR))).status == 200
 
 
 # ---------------------------------------------------------------- no node

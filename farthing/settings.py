@@ -144,6 +144,17 @@ class PayerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests_per_minute: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
+class CorsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[cors]``: whose scripts may pay here from within a browser.
+
+    Attributes:
+        allow_origins: Origins of pages, such as ``"https://reader.example"``, or ``"*"`` for all.
+            Without any, a browser lets only this site's own pages see what a path costs and pay.
+    """
+
+    allow_origins: tuple[str, ...] = ()
+
+
 class RedeemerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[redeemer]``: when what was charged is turned into money on chain.
 
@@ -258,6 +269,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: KeySettings = KeySettings()
     limits: LimitSettings = LimitSettings()
     payers: PayerSettings = PayerSettings()
+    cors: CorsSettings = CorsSettings()
     redeemer: RedeemerSettings = RedeemerSettings()
     watcher: WatcherSettings = WatcherSettings()
     fees: FeeSettings = FeeSettings()
@@ -283,6 +295,7 @@ class Settings:
     keys: KeySettings
     limits: LimitSettings
     payers: PayerSettings
+    cors: CorsSettings
     redeemer: RedeemerSettings
     watcher: WatcherSettings
     fees: FeeSettings
@@ -340,6 +353,10 @@ class Settings:
             raise self.invalid("terms.transfer_methods", problem)
         for each in self.payers.deny:
             self._check_value("payers", "deny", values.non_zero_address, each)
+        for origin in self.cors.allow_origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                problem = f'{origin!r} is no origin: write it like "https://reader.example", or "*"'
+                raise self.invalid("cors.allow_origins", problem)
         if not self.ledger:
             problem = "it is empty: give a file's path, or postgresql://user@host/database"
             raise self.invalid("ledger", problem)
@@ -403,6 +420,8 @@ class Settings:
             raise self.invalid(f"{table}.{name}", str(error).removeprefix(f"{name} ")) from error
 
 
+# As a browser sends it, or it is never the same.
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _MAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 _WHERE = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<at>.*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
@@ -415,6 +434,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "terms": TermsSettings,
     "limits": LimitSettings,
     "payers": PayerSettings,
+    "cors": CorsSettings,
     "redeemer": RedeemerSettings,
     "watcher": WatcherSettings,
     "fees": FeeSettings,

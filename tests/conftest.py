@@ -1,12 +1,16 @@
-"""Chains that tests share: deployed once, and taken back to that state after every test.
+"""What tests share: chains, deployed once and taken back to that state after every test; a
+browser.
 
-Contract tests have their own, on titanoboa; these are behind web3, as users have them.
+Contract tests have their own chain, on titanoboa; these are behind web3, as users have them.
 """
 
+import os
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page, expect, sync_playwright
 from web3 import Web3
 
 from farthing.chain.anvil import ANVIL_KEYS, anvil
@@ -15,6 +19,10 @@ from farthing.chain.in_process import in_process_chain
 from farthing.testing import Playground, playground
 from tests.escrow_world import World
 from tests.postgres import Cluster, cluster
+
+BROWSERS = ("chromium", "google-chrome")
+# How long a page may take to show what is expected, in milliseconds: a loaded machine takes long.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")
@@ -85,3 +93,21 @@ def postgres_url(postgres_cluster: Cluster, postgres_database: str) -> Iterator[
 
 def rpc(w3: Web3, method: str, *arguments: Any) -> Any:
     return w3.provider.make_request(method, list(arguments))["result"]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page of a headless Chromium; a test that uses it fails when the page has an error."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.fail("Chromium was not found: install it (apt-get install chromium).", pytrace=False)
+    # Its sandbox does not work for root, as whom containers run.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    errors: list[object] = []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=arguments)
+        opened = browser.new_page()
+        opened.on("pageerror", lambda error: errors.append(error))
+        yield opened
+        browser.close()
+    assert errors == []

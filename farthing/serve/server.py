@@ -19,6 +19,7 @@ from typing import Any
 
 import uvicorn
 import uvloop
+from starlette.middleware.cors import CORSMiddleware
 from uvicorn.importer import import_from_string
 
 from farthing.opening import Ask, open_contracts, open_keys
@@ -29,6 +30,7 @@ from farthing.paywall.admission import Charged
 from farthing.paywall.asgi import App
 from farthing.paywall.prices import AnyPrice
 from farthing.protocol import FarthingError
+from farthing.protocol.payments import REQUIRED_HEADER, RESPONSE_HEADER
 from farthing.serve.admin import Admin
 from farthing.serve.gate import Gate
 from farthing.serve.http import OneWrite
@@ -118,7 +120,7 @@ def serve(
         if application is not None and readers is not None:
             paywall = open_paywall(settings, prices=written, keys=keys, while_restored=True)
             mark_if_behind(settings, paywall.ledger, contracts.settlement, time.time())
-            site = Site(application, paywall, readers)
+            site = Site(application, paywall, readers, settings.cors.allow_origins)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(site, operations, operators, grace))
 
@@ -173,11 +175,30 @@ def _imported(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Site:
-    """An app, the paywall in front of it, and where readers come."""
+    """An app, the paywall in front of it, and where readers come.
+
+    ``origins`` are those of the pages whose scripts may pay.
+    """
 
     app: App
     paywall: Paywall
     readers: socket.socket
+    origins: tuple[str, ...] = ()
+
+    def asgi(self) -> App:
+        """The app as it is served."""
+        gate = Gate(self.app, self.paywall)
+        if not self.origins:
+            return gate
+        # In front of the paywall, whose own answers have to be readable too. A browser asks for
+        # leave to send a payment before it sends it, and that costs nothing.
+        return CORSMiddleware(
+            gate,
+            allow_origins=self.origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=[REQUIRED_HEADER, RESPONSE_HEADER],
+        )
 
 
 async def run(
@@ -190,7 +211,7 @@ async def run(
     paid = None
     if site is not None:
         site.paywall.on_charge = _observer(metrics)
-        paid = _Server(_config(Gate(site.app, site.paywall), grace, lifespan="auto"))
+        paid = _Server(_config(site.asgi(), grace, lifespan="auto"))
         addresses["at"] = _shown(site.readers)
 
     def load() -> tuple[int, int]:

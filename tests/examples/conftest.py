@@ -1,23 +1,17 @@
-"""A publisher's folder to serve examples from, and a browser to look at their pages with."""
+"""A publisher's folder to serve examples from."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
 
 from farthing.chain.devnet import Devnet, devnet
 from farthing.serve.start import start
 from tests.examples.example_kit import ROOT
 
 PASSWORD = "play"
-BROWSERS = ("chromium", "google-chrome")
-# How long a page may take to show what is expected, in milliseconds: a loaded machine takes long.
-expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +31,3 @@ def folder(tmp_path: Path, chain: Devnet, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """A page of a headless Chromium; a test that uses it fails when the page has an error."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.fail("Chromium was not found: install it (apt-get install chromium).", pytrace=False)
-    # Its sandbox does not work for root, as whom containers run.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    errors: list[object] = []
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=arguments)
-        opened = browser.new_page()
-        opened.on("pageerror", lambda error: errors.append(error))
-        yield opened
-        browser.close()
-    assert errors == []

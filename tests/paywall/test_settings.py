@@ -231,7 +231,7 @@ OF_THE_FILE = [
     (
         r"^ledger = .*",
         'leger = "x"',
-        "leger: there is no such setting: remove it, or take of alerts, chain, fees, keys, ledger, "
+        "leger: there is no such setting: remove it, or take of alerts, chain, cors, fees, keys, ledger, "
         "limits, payers, prices, redeemer, terms, thresholds, watcher",
     ),
     (r"^ledger = .*", "ledger = 3", "ledger: give a string, not an integer"),
@@ -243,7 +243,7 @@ OF_THE_FILE = [
     (
         r"^\[terms\]",
         "[other]",
-        "other: there is no such setting: remove it, or take of alerts, chain, fees, keys, ledger, "
+        "other: there is no such setting: remove it, or take of alerts, chain, cors, fees, keys, ledger, "
         "limits, payers, prices, redeemer, terms, thresholds, watcher",
     ),
     (
@@ -313,6 +313,16 @@ OF_THE_FILE = [
         '[payers]\nweek_cap = "1"\n[limits]',
         "payers.week_cap: there is no such setting: remove it, or take of day_cap, deny, "
         "month_cap, requests_per_minute",
+    ),
+    (
+        r"^\[limits\]",
+        '[cors]\nallow_origins = ["reader.example"]\n[limits]',
+        "cors.allow_origins: 'reader.example' is no origin: write it like",
+    ),
+    (
+        r"^\[limits\]",
+        '[cors]\nallow_origins = ["https://reader.example/"]\n[limits]',
+        "cors.allow_origins: 'https://reader.example/' is no origin: write it like",
     ),
     (r'^"GET /art[^"]*" = "0.002"\n.*', "", 'prices: it is empty: price a path, like "GET /a"'),
 ]

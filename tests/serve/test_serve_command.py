@@ -22,24 +22,11 @@ from farthing.paywall import open_paywall
 from farthing.serve.server import Address, Site, run
 from farthing.settings import Settings
 from tests.escrow_world import PAYER, RECEIVER, World
-from tests.paywall.site import PASSWORD, Reader, site_text, write_keystore
+from tests.paywall.site import PASSWORD, Reader
 from tests.serve.running import Running, command, running
 from tests.stub_node import forward, stub_node
 
-ROOT = Path(__file__).resolve().parents[2]
 REQUIRED = "PAYMENT-REQUIRED"
-
-
-@pytest.fixture
-def folder(
-    tmp_path: Path, node_world: World, node_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    (tmp_path / "farthing.toml").write_text(site_text(node_world, node_url))
-    write_keystore(tmp_path / "sender.json", RECEIVER)
-    monkeypatch.setenv("FARTHING_PASSWORD", PASSWORD)
-    monkeypatch.delenv("FARTHING_KEY", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    return tmp_path
 
 
 def metrics(server: Running) -> dict[str, float]:

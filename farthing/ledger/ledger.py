@@ -341,7 +341,11 @@ class Ledger(ABC):
 
     @abstractmethod
     def forget_answers(self, now: int) -> int:
-        """Removes answers that expired before ``now``; how many. May leave some for next time."""
+        """Removes answers that expired before ``now``; how many. May leave some for next time.
+
+        Those that nobody can ask for any more, for their channel has a later charge, are removed
+        with that charge, or here.
+        """
 
     @abstractmethod
     def remember(self, name: str, value: str) -> None:

@@ -118,6 +118,8 @@ class PostgresLedger(PostgresChannels, PostgresPayers, PostgresTransactions):
         self._link = Link(url, self._hold_again)
         self._commits = Link(url)
         self._committing = threading.Lock()
+        # The last charge whose predecessor's answer is forgotten.
+        self._replaced: int | None = None
         try:
             with self._link.session() as connection:
                 migrate(connection, self._link.url)
@@ -268,12 +270,30 @@ class PostgresLedger(PostgresChannels, PostgresPayers, PostgresTransactions):
 
     def forget_answers(self, now: int) -> int:
         # The oldest are looked at and no others, so that it costs the same however many there are.
-        return self._write(
+        expired = self._write(
             "DELETE FROM answers WHERE expires_at < %s::bigint AND charge = ANY("
             "ARRAY(SELECT charge FROM answers ORDER BY charge LIMIT %s))",
             now,
             FORGET,
         )
+        # Likewise of the charges since the last time, each of which took the place of one. One that
+        # is committed after a later one was seen is passed over; then the other answer expires.
+        found = self._row(
+            "SELECT coalesce(max(id), 0), (SELECT min(charge) FROM answers) FROM charges"
+        )
+        assert found is not None
+        last, oldest = found
+        if self._replaced is None:
+            self._replaced = last if oldest is None else oldest
+        until = min(last, self._replaced + FORGET)
+        replaced = self._write(
+            "DELETE FROM answers WHERE charge = ANY("
+            "ARRAY(SELECT previous FROM charges WHERE id > %s AND id <= %s))",
+            self._replaced,
+            until,
+        )
+        self._replaced = until
+        return expired + replaced
 
     def remember(self, name: str, value: str) -> None:
         self._write(

@@ -224,6 +224,11 @@ class SqliteLedger(SqliteChannels, SqlitePayers, SqliteTransactions):
         for number, charge in numbered:
             if charge.change is not None and not change_payer(writer, charge.change, number):
                 return 0
+        # Nobody can ask any more for those of the charges before.
+        writer.execute(
+            "DELETE FROM answers WHERE charge IN (SELECT previous FROM charges WHERE id > ?)",
+            (last,),
+        )
         writer.executemany(
             f"INSERT INTO answers (charge, {ANSWER}) VALUES (?, ?, ?, ?, ?, ?)",
             [

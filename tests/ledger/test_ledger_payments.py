@@ -9,6 +9,7 @@ from ledger_samples import (
     CONFIG,
     MIRROR,
     MOST,
+    Backdoor,
     channel_id,
     known,
     next_charge,
@@ -350,6 +351,30 @@ def test_forget_answers__expired_before_now(ledger: Ledger, now: int, forgotten:
     assert (ledger.answer(old) is None) == bool(forgotten)
     assert ledger.answer(new) is not None
     assert ledger.forget_answers(now) == 0
+
+
+def test_answers__of_many_charges_of_a_channel__the_last_is_kept(
+    ledger: Ledger, another: Ledger, backdoor: Backdoor
+) -> None:
+    kept = msgspec.structs.replace(ANSWER, expires_at=2**40)
+
+    def answers() -> int:
+        # Whoever has charged, and also a process that has just come.
+        another.forget_answers(0)
+        ((number,),) = backdoor.run("SELECT count(*) FROM answers")
+        return int(number)
+
+    first, second = known(ledger, 1), known(ledger, 2)
+    for _ in range(5):
+        pay(ledger, first, answer=kept)
+    pay(ledger, second, answer=kept)
+    assert answers() == 2
+    assert ledger.answer(first) == ledger.answer(second) == kept
+    pay(ledger, second, answer=kept)
+    # One too long to be kept takes its place all the same.
+    pay(ledger, first)
+    assert answers() == 1
+    assert (ledger.answer(first), ledger.answer(second)) == (None, kept)
 
 
 def test_channel__of_the_config_it_was_given(ledger: Ledger) -> None:

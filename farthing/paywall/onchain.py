@@ -34,6 +34,8 @@ from farthing.ledger import (
     RefundHold,
 )
 from farthing.paywall.checks import check_signature
+from farthing.paywall.limits import SYNC_SECONDS
+from farthing.paywall.plain_payers import PlainPayers
 from farthing.protocol import (
     DepositAuthorization,
     Domain,
@@ -105,6 +107,7 @@ class OnChain:
         min_deposit: The least a deposit may be, in smallest units.
         ledger: Where transactions are written down; for this alone, and closed with it.
         fees: What is offered for gas.
+        sync_seconds: After how long the chain is asked again whether a payer has code.
         confirmations: Blocks after which a transaction is final.
 
     Every method raises `ChainUnavailable` when the chain cannot be asked.
@@ -120,6 +123,7 @@ class OnChain:
         ledger: Ledger,
         *,
         fees: FeePolicy | None = None,
+        sync_seconds: float = SYNC_SECONDS,
         confirmations: int = CONFIRMATIONS,
     ) -> None:
         self._settlement = settlement
@@ -127,6 +131,7 @@ class OnChain:
         self._collectors = collectors
         self._min_deposit = min_deposit
         self._ledger = ledger
+        self._plain = PlainPayers(sync_seconds)
         self.queue = TransactionQueue(
             settlement.w3,
             account,
@@ -146,13 +151,14 @@ class OnChain:
     def check_signature(self, payment: Payment, domain: Domain) -> None:
         """`checks.check_signature` for a channel whose payer may be a contract wallet."""
         w3 = self._settlement.w3
+        check = partial(
+            check_signature,
+            payment,
+            domain,
+            is_valid_erc1271=partial(is_valid_erc1271, w3, self._settlement.address),
+        )
         try:
-            check_signature(
-                payment,
-                domain,
-                is_contract=partial(is_contract, w3),
-                is_valid_erc1271=partial(is_valid_erc1271, w3, self._settlement.address),
-            )
+            self._plain.check(payment.config.payer, partial(is_contract, w3), check)
         except (NodeUnreachable, TransactionRefused) as error:
             raise ChainUnavailable(str(error)) from error
 

@@ -6,7 +6,8 @@ import msgspec
 
 # In the order of `ChannelState`, its mirror last.
 STATE = """charged, charges, ceiling, signature, last_charge,
-    balance, total_claimed, withdraw_amount, withdraw_requested_at, refund_nonce, synced_at"""
+    balance, total_claimed, withdraw_amount, withdraw_requested_at, refund_nonce, synced_at,
+    block"""
 # In the order of `ChannelConfig`.
 CONFIG = "payer, payer_authorizer, receiver, receiver_authorizer, token, withdraw_delay, salt"
 # In the order of `Charge`.

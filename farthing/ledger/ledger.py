@@ -126,7 +126,7 @@ class Ledger(ABC):
 
         A channel the ledger does not know begins with everything charged that the chain says is
         claimed, as x402 has it for a server that lost its state. A mirror older than the one that
-        is kept (by ``synced_at``) changes nothing.
+        is kept (by ``synced_at``, or as `Mirror.is_late` has it) changes nothing.
         """
 
     @abstractmethod

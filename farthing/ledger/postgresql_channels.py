@@ -11,7 +11,7 @@ from farthing.ledger.columns import CONFIG, STATE
 from farthing.ledger.listings import channels_query
 from farthing.ledger.postgresql_link import PostgresConnection
 from farthing.ledger.postgresql_part import PostgresPart, mark, to_state
-from farthing.ledger.records import Channel, ChannelState, Mirror, Redeemable
+from farthing.ledger.records import LATE_MS, Channel, ChannelState, Mirror, Redeemable
 from farthing.protocol import ChannelConfig
 
 Seen: TypeAlias = tuple[bytes, ChannelConfig, Mirror]
@@ -23,7 +23,7 @@ _READ_STATE = f"SELECT {STATE} FROM channels WHERE channel_id = %s"
 _LOCK = """SELECT FROM channels WHERE channel_id = ANY(%s::bytea[])
     ORDER BY channel_id FOR NO KEY UPDATE"""
 _MEET = f"""INSERT INTO channels (channel_id, {CONFIG}, {STATE})
-    VALUES ({", ".join(["%s"] * 19)}) ON CONFLICT (channel_id) DO NOTHING"""
+    VALUES ({", ".join(["%s"] * 20)}) ON CONFLICT (channel_id) DO NOTHING"""
 # What is on its way back when a refund's nonce is the next.
 _HELD = """SELECT coalesce(sum(refunds.amount), 0)
     FROM refunds JOIN transactions ON transactions.id = transaction_id
@@ -41,6 +41,7 @@ _MIRROR = f"""UPDATE channels SET
         withdraw_requested_at = %(withdraw_requested_at)s,
         refund_nonce = %(refund_nonce)s,
         synced_at = %(synced_at)s,
+        block = %(block)s,
         unredeemed_since = CASE
             WHEN charged <= %(total_claimed)s THEN 0
             WHEN total_claimed = %(total_claimed)s THEN unredeemed_since
@@ -57,7 +58,11 @@ _MIRROR = f"""UPDATE channels SET
                 SELECT coalesce(min(time), 0) FROM later
             )
         END
-    WHERE channel_id = %(channel_id)s AND synced_at <= %(synced_at)s"""
+    WHERE channel_id = %(channel_id)s AND synced_at <= %(synced_at)s
+        -- As `Mirror.is_late`.
+        AND NOT (
+            0 < %(block)s AND %(block)s < block AND %(synced_at)s < synced_at + {LATE_MS}
+        )"""
 
 
 class PostgresChannels(PostgresPart):
@@ -120,7 +125,7 @@ def _mirror(connection: PostgresConnection, seen: Sequence[Seen]) -> None:
                     channel_id,
                     *config.as_tuple(),
                     *(mirror.total_claimed, 0, 0, b"", 0),
-                    *(mirror.balance, mirror.total_claimed, 0, 0, 0, 0),
+                    *(mirror.balance, mirror.total_claimed, 0, 0, 0, 0, 0),
                 )
                 for channel_id, config, mirror in seen
             ],

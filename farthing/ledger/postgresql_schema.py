@@ -239,6 +239,10 @@ MIGRATIONS = [
             AND subject = channel_id || decode(lpad(to_hex(held.nonce), 32, '0'), 'hex');
     DROP TABLE farthing.held;
     """,
+    """
+    -- The block a mirror is of. It is not known of those that are there.
+    ALTER TABLE farthing.channels ADD COLUMN block bigint NOT NULL DEFAULT 0;
+    """,
 ]
 VERSION = len(MIGRATIONS)
 

@@ -10,6 +10,11 @@ from msgspec import Struct
 
 from farthing.protocol import ZERO_ADDRESS, ChannelConfig
 
+# Behind one URL some nodes are late. A view of a block below one that was seen less than so many
+# milliseconds before is a late node's. After that it counts, for the chain may have become another
+# one, or a node may have told of a block that never was; no withdrawal is through so soon.
+LATE_MS = 600_000
+
 
 class Mirror(Struct, frozen=True):
     """What the chain says of a channel, and when it was asked.
@@ -20,7 +25,9 @@ class Mirror(Struct, frozen=True):
         withdraw_amount: What the payer has asked back and may take after the delay.
         withdraw_requested_at: When it asked, unix seconds; 0 when it did not.
         refund_nonce: The nonce the next signed refund has to name.
-        synced_at: When the chain was asked, unix milliseconds; of two answers the later counts.
+        synced_at: When the chain was asked, unix milliseconds; of two answers the later counts,
+            unless it `is_late`.
+        block: Number of the block after which it was so; 0 when that is not known.
     """
 
     balance: int
@@ -29,6 +36,11 @@ class Mirror(Struct, frozen=True):
     withdraw_requested_at: int
     refund_nonce: int
     synced_at: int
+    block: int = 0
+
+    def is_late(self, synced_at: int, block: int) -> bool:
+        """Whether a node said this that had not caught up with the block that is kept."""
+        return 0 < self.block < block and self.synced_at < synced_at + LATE_MS
 
 
 class ChannelState(Struct, frozen=True):

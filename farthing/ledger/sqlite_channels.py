@@ -94,20 +94,21 @@ def _mirror(
         mirror.withdraw_requested_at,
         mirror.refund_nonce,
         mirror.synced_at,
+        mirror.block,
     )
     known = writer.execute(
-        "SELECT charged, last_charge, total_claimed, synced_at, unredeemed_since FROM channels "
-        "WHERE channel_id = ?",
+        "SELECT charged, last_charge, total_claimed, unredeemed_since, synced_at, block "
+        "FROM channels WHERE channel_id = ?",
         (channel_id,),
     ).fetchone()
     if known is None:
         writer.execute(
-            f"INSERT INTO channels (channel_id, {CONFIG}, {STATE}) VALUES ({', '.join('?' * 19)})",
+            f"INSERT INTO channels (channel_id, {CONFIG}, {STATE}) VALUES ({', '.join('?' * 20)})",
             (channel_id, *config.as_tuple(), *(claimed, 0, to_blob(0), b"", 0), *chain_side),
         )
         return
-    charged, last_charge, claimed_before, synced_at, since = known
-    if synced_at > mirror.synced_at:
+    charged, last_charge, claimed_before, since, synced_at, block = known
+    if synced_at > mirror.synced_at or mirror.is_late(synced_at, block):
         return
     if charged <= claimed:
         since = 0
@@ -116,8 +117,8 @@ def _mirror(
         ((since,),) = writer.execute(_OLDEST, values)
     writer.execute(
         "UPDATE channels SET balance = ?, total_claimed = ?, withdraw_amount = ?, "
-        "withdraw_requested_at = ?, refund_nonce = ?, synced_at = ?, unredeemed_since = ? "
-        "WHERE channel_id = ?",
+        "withdraw_requested_at = ?, refund_nonce = ?, synced_at = ?, block = ?, "
+        "unredeemed_since = ? WHERE channel_id = ?",
         (*chain_side, since, channel_id),
     )
 

@@ -73,10 +73,8 @@ to_amount = int.from_bytes
 def to_state(row: Any) -> ChannelState:
     """A channel's books from `columns.STATE`."""
     (charged, charges, ceiling, signature, last_charge) = row[:5]
-    (balance, claimed, withdraw, requested_at, nonce, synced_at) = row[5:]
-    mirror = Mirror(
-        to_amount(balance), to_amount(claimed), to_amount(withdraw), requested_at, nonce, synced_at
-    )
+    (balance, claimed, withdraw, *rest) = row[5:]
+    mirror = Mirror(to_amount(balance), to_amount(claimed), to_amount(withdraw), *rest)
     return ChannelState(
         to_amount(charged), charges, to_amount(ceiling), signature, last_charge, mirror
     )

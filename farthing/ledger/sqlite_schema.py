@@ -224,6 +224,10 @@ MIGRATIONS = [
         ON kind = 'refund' AND hex(subject) = hex(channel_id) || format('%032X', held.nonce);
     DROP TABLE held;
     """,
+    """
+    -- The block a mirror is of. It is not known of those that are there.
+    ALTER TABLE channels ADD COLUMN block INTEGER NOT NULL DEFAULT 0;
+    """,
 ]
 VERSION = len(MIGRATIONS)
 

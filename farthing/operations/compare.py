@@ -88,6 +88,7 @@ def _problem(ledger: Ledger, channel: Channel, found: Snapshot) -> str:
         withdraw_requested_at=found.withdraw_requested_at,
         refund_nonce=found.refund_nonce,
         synced_at=state.mirror.synced_at,
+        block=state.mirror.block,
     )
     unheld = replace(expected, withdraw_amount=found.withdraw_amount)
     if state.mirror in (expected, unheld):

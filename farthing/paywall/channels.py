@@ -20,7 +20,7 @@ from farthing.ledger import ChannelState, Mirror, NewCharge
 from farthing.paywall.books import Books
 from farthing.paywall.checks import check_books, check_room
 from farthing.paywall.limits import Limits
-from farthing.paywall.onchain import DEPOSIT, OnChain, Refunded
+from farthing.paywall.onchain import DEPOSIT, Done, OnChain
 from farthing.paywall.prices import MAX_PRICE
 from farthing.paywall.reservations import ChannelReservation
 from farthing.protocol import Domain, FarthingError
@@ -114,12 +114,12 @@ class Channels:
             mirror = msgspec.structs.replace(state.mirror, balance=balance)
             funded = msgspec.structs.replace(state, mirror=mirror)
             check_room(payment, funded, payment.amount, self._limits.exposure_cap)
-        transaction = await self._on_chain(self.chain.deposit, payment)
-        await self._resync(payment, reservation)
+        done = await self._on_chain(self.chain.deposit, payment)
+        await self._resync(payment, reservation, done.block)
         reservation.expires_at = time.monotonic() + self._limits.hold_seconds
-        return transaction
+        return done.transaction
 
-    async def refund(self, payment: Payment, reservation: ChannelReservation) -> Refunded:
+    async def refund(self, payment: Payment, reservation: ChannelReservation) -> Done:
         """Claims what was charged and gives back the rest, or what was asked for of it.
 
         Raises:
@@ -147,12 +147,15 @@ class Channels:
             # What was held for one that will not happen can be spent again.
             await self._resync(payment, reservation)
             raise
-        await self._resync(payment, reservation)
+        await self._resync(payment, reservation, refunded.block)
         return refunded
 
-    async def _resync(self, payment: Payment, reservation: ChannelReservation) -> None:
+    async def _resync(
+        self, payment: Payment, reservation: ChannelReservation, since: int = 0
+    ) -> None:
+        """Looks at the channel as of the block ``since`` or a later one."""
         assert self.chain is not None
-        mirror = await self._on_chain(self.chain.mirror, payment.channel_id)
+        mirror = await self._on_chain(self.chain.mirror, payment.channel_id, since)
         reservation.state = await self._record(payment, mirror)
         check_books(payment.channel_id, reservation.state.charged, reservation.state.mirror)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from farthing.paywall.pricing.rules import PayerRule
 
+SYNC_SECONDS = 300
+
 
 @dataclass(frozen=True)
 class PayerLimits:
@@ -42,5 +44,5 @@ class Limits:
     hold_seconds: float = 60.0
     answer_bytes: int = 262_144
     answer_seconds: int = 600
-    sync_seconds: int = 300
+    sync_seconds: int = SYNC_SECONDS
     payers: PayerLimits = PayerLimits()

@@ -19,7 +19,7 @@ from farthing.chain.checked_node import Receipt, WouldFail
 from farthing.chain.connection import NodeUnreachable
 from farthing.chain.fees import FeePolicy
 from farthing.chain.journal import FAILED, QUEUED, REFUSED, SIGNED
-from farthing.chain.queue import TransactionQueue
+from farthing.chain.queue import FIRST_PAUSE, LONGEST_PAUSE, TransactionQueue
 from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import Transaction, TransactionRefused, TransactionSigner
 from farthing.chain.settlement import Settlement
@@ -34,6 +34,8 @@ from farthing.ledger import (
     RefundHold,
 )
 from farthing.paywall.checks import check_signature
+from farthing.paywall.limits import SYNC_SECONDS
+from farthing.paywall.plain_payers import PlainPayers
 from farthing.protocol import (
     DepositAuthorization,
     Domain,
@@ -60,6 +62,8 @@ WAIT_SECONDS = 120.0
 # After how long a transaction that cannot be sent, for want of coins or of a lower fee, is not
 # waited for.
 HELD_UP_SECONDS = 2.0
+# How long a node may take to have a block that another one has.
+CATCH_UP_SECONDS = 20.0
 
 
 class ChainUnavailable(FarthingError):
@@ -75,11 +79,18 @@ class Collectors:
 
 
 @dataclass(frozen=True)
-class Refunded:
-    """A refund: its transaction's hash in hex, and what came back to the payer."""
+class Done:
+    """What was done on chain.
+
+    Attributes:
+        transaction: Its transaction's hash in hex.
+        amount: What was deposited, or came back to the payer.
+        block: Number of its block: what is read of the channel from now on is not of before it.
+    """
 
     transaction: str
     amount: int
+    block: int
 
 
 class OnChain:
@@ -96,6 +107,7 @@ class OnChain:
         min_deposit: The least a deposit may be, in smallest units.
         ledger: Where transactions are written down; for this alone, and closed with it.
         fees: What is offered for gas.
+        sync_seconds: After how long the chain is asked again whether a payer has code.
         confirmations: Blocks after which a transaction is final.
 
     Every method raises `ChainUnavailable` when the chain cannot be asked.
@@ -111,6 +123,7 @@ class OnChain:
         ledger: Ledger,
         *,
         fees: FeePolicy | None = None,
+        sync_seconds: float = SYNC_SECONDS,
         confirmations: int = CONFIRMATIONS,
     ) -> None:
         self._settlement = settlement
@@ -118,6 +131,7 @@ class OnChain:
         self._collectors = collectors
         self._min_deposit = min_deposit
         self._ledger = ledger
+        self._plain = PlainPayers(sync_seconds)
         self.queue = TransactionQueue(
             settlement.w3,
             account,
@@ -137,23 +151,40 @@ class OnChain:
     def check_signature(self, payment: Payment, domain: Domain) -> None:
         """`checks.check_signature` for a channel whose payer may be a contract wallet."""
         w3 = self._settlement.w3
+        check = partial(
+            check_signature,
+            payment,
+            domain,
+            is_valid_erc1271=partial(is_valid_erc1271, w3, self._settlement.address),
+        )
         try:
-            check_signature(
-                payment,
-                domain,
-                is_contract=partial(is_contract, w3),
-                is_valid_erc1271=partial(is_valid_erc1271, w3, self._settlement.address),
-            )
+            self._plain.check(payment.config.payer, partial(is_contract, w3), check)
         except (NodeUnreachable, TransactionRefused) as error:
             raise ChainUnavailable(str(error)) from error
 
-    def mirror(self, channel_id: bytes) -> Mirror:
-        """What the chain says of a channel now."""
-        asked_at = time.time_ns() // 1_000_000
-        try:
-            found = self._settlement.snapshot(channel_id)
-        except FarthingError as error:
-            raise ChainUnavailable(str(error)) from error
+    def mirror(self, channel_id: bytes, since: int = 0) -> Mirror:
+        """What the chain says of a channel now, after the block with the number ``since``.
+
+        Behind one URL there may be many nodes, and the one that is asked may not have the block in
+        which another one has a transaction. It is given some time.
+        """
+        until, pause = time.monotonic() + CATCH_UP_SECONDS, FIRST_PAUSE
+        while True:
+            asked_at = time.time_ns() // 1_000_000
+            try:
+                found = self._settlement.snapshot(channel_id)
+                problem = f"the node is at block {found.block}, and block {since} is there"
+                if found.block >= since:
+                    break
+            except NodeUnreachable as error:
+                raise ChainUnavailable(str(error)) from error
+            except FarthingError as error:
+                # One node told its block, and one that does not have it was asked for it.
+                problem = str(error)
+            if not since or time.monotonic() >= until:
+                raise ChainUnavailable(problem)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
         return Mirror(
             found.balance,
             found.total_claimed,
@@ -161,6 +192,7 @@ class OnChain:
             found.withdraw_requested_at,
             found.refund_nonce,
             asked_at,
+            found.block,
         )
 
     # ------------------------------------------------------------ deposits
@@ -189,8 +221,8 @@ class OnChain:
         amount = _wish(payment).amount.to_bytes(16, "big")
         return keccak(payment.channel_id + bytes.fromhex(collector[2:]) + amount + data)
 
-    def deposit(self, payment: Payment) -> str:
-        """Sends a deposit and waits until the chain has it; the transaction's hash in hex.
+    def deposit(self, payment: Payment) -> Done:
+        """Sends a deposit and waits until the chain has it.
 
         One that was sent before is not sent again: the chain takes an authorization once.
 
@@ -213,7 +245,7 @@ class OnChain:
         receipt = self._receipt(number, failed)
         for event in self._settlement.events(receipt):
             if event.name == "Deposited" and event.args["channelId"] == payment.channel_id:
-                return str(receipt["transactionHash"].to_0x_hex())
+                return _done(receipt, event.args["amount"])
         raise PaymentRefused(failed, "the transaction deposited nothing")
 
     def _collection(self, payment: Payment) -> tuple[str, bytes]:
@@ -256,7 +288,7 @@ class OnChain:
 
     # ------------------------------------------------------------ refunds
 
-    def refund(self, payment: Payment, state: ChannelState, fence: NewCharge) -> Refunded:
+    def refund(self, payment: Payment, state: ChannelState, fence: NewCharge) -> Done:
         """Claims what was charged, gives the rest back, or the part that was asked for.
 
         A refund of the channel that is on its way already is waited for, whatever is asked now.
@@ -286,7 +318,7 @@ class OnChain:
         receipt = self._receipt(number, failed)
         events = self._settlement.events(receipt)
         given = sum(event.args["amount"] for event in events if event.name == "Refunded")
-        return Refunded(str(receipt["transactionHash"].to_0x_hex()), given)
+        return _done(receipt, given)
 
     def _plan_refund(self, payment: Payment, state: ChannelState, amount: int) -> Transaction:
         claims = []
@@ -328,6 +360,10 @@ class OnChain:
     def close(self) -> None:
         """Closes the ledger it writes to. May be called again."""
         self._ledger.close()
+
+
+def _done(receipt: Receipt, amount: int) -> Done:
+    return Done(str(receipt["transactionHash"].to_0x_hex()), amount, receipt["blockNumber"])
 
 
 def _refundable(payment: Payment, state: ChannelState) -> int:

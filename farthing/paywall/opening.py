@@ -109,6 +109,7 @@ def open_paywall(
                 min_deposit,
                 journal,
                 fees=fee_policy(settings),
+                sync_seconds=limits.sync_seconds,
                 confirmations=settings.watcher.confirmations,
             )
         opened.pop_all()

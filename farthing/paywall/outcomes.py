@@ -17,7 +17,7 @@ from farthing.ledger import Answer, ChannelState, LedgerUnavailable
 from farthing.paywall.admission import Admission
 from farthing.paywall.checks import EXPOSURE_CAP, LedgerBehind
 from farthing.paywall.offer import Offers, payment_response, wants_page
-from farthing.paywall.onchain import ChainUnavailable, Refunded
+from farthing.paywall.onchain import ChainUnavailable, Done
 from farthing.paywall.prices import Rule
 from farthing.paywall.pricing.request import RequestInvalid
 from farthing.paywall.pricing.rules import RuleRefused
@@ -135,7 +135,7 @@ class Outcomes:
         self._counts["repeated"] += 1
         return Reply(answer.status, answer.headers, answer.body)
 
-    def refunded(self, payment: Payment, state: ChannelState, refunded: Refunded) -> Reply:
+    def refunded(self, payment: Payment, state: ChannelState, refunded: Done) -> Reply:
         """For a channel whose money went back; ``state`` is where that leaves it."""
         self._counts["refunded"] += 1
         header = payment_response(

@@ -186,6 +186,7 @@ def _mirror(found: Snapshot, asked_at: int) -> Mirror:
         found.withdraw_requested_at,
         found.refund_nonce,
         asked_at,
+        found.block,
     )
 
 

@@ -112,6 +112,8 @@ class Follower:
         self._own = {address.lower() for address in own}
         self._state: State | None = None
         self._look = _Look()
+        # Channels that something happened to, by a node behind what the ledger has of them.
+        self._again: frozenset[bytes] = frozenset()
 
     def step(self) -> Followed:
         """Reads on, and writes down what is new. What it found before it failed is found again.
@@ -137,7 +139,9 @@ class Follower:
         ]
         snapshots = self._watcher.snapshots((each[0] for each in channels), update.head)
         cases = [_Case(*each, found) for each, found in zip(channels, snapshots, strict=True)]
-        unexpected = [case for case in cases[len(touched) :] if self._differs(case)]
+        unexpected = [
+            case for case in cases[len(touched) :] if self._differs(case, update.asked_at)
+        ]
         to_write = cases[: len(touched)] + unexpected
         differences = [
             *(found for case in cases for found in _overclaimed(case)),
@@ -157,6 +161,11 @@ class Follower:
         if self._state is None or update.state.cursor != self._state.cursor:
             self._ledger.remember(self._watcher.name, update.state.cursor.to_text())
         self._state, self._look = update.state, look
+        self._again = frozenset(
+            case.channel_id[:ID_PREFIX]
+            for case in cases[: len(touched)]
+            if _is_late(case, update.asked_at)
+        )
         return Followed(
             head=update.head.number,
             asked_at=update.asked_at,
@@ -178,7 +187,7 @@ class Follower:
         found: dict[bytes, tuple[bytes, ChannelConfig, ChannelState | None]] = {
             channel_id: (channel_id, config, None) for channel_id, config in update.created.items()
         }
-        for prefix in update.touched:
+        for prefix in update.touched | self._again:
             channel = self._find(prefix)
             if channel is not None:
                 found[channel.channel_id] = (channel.channel_id, channel.config, channel.state)
@@ -204,16 +213,16 @@ class Follower:
             return page, _Look(is_done=True, is_first=False)
         return page, replace(look, after=page[-1].channel_id)
 
-    def _differs(self, case: _Case) -> bool:
+    def _differs(self, case: _Case, asked_at: int) -> bool:
         """Whether the ledger has it otherwise than the chain."""
         assert case.state is not None
         mirror, found = case.state.mirror, case.snapshot
-        if _mirror(found, mirror.synced_at) == mirror:
+        if _is_same(found, mirror) or _is_late(case, asked_at):
             return False
         # A refund that was sent counts as withdrawn.
         held = self._ledger.held_refund(case.channel_id, found.refund_nonce)
         gone = min(found.balance, found.withdraw_amount + held)
-        return _mirror(replace(found, withdraw_amount=gone), mirror.synced_at) != mirror
+        return not _is_same(replace(found, withdraw_amount=gone), mirror)
 
     def _foreign_claims(self, update: Update, touched: Iterable[bytes]) -> Iterable[Difference]:
         """Claims of the publisher's channels by somebody else."""
@@ -241,7 +250,21 @@ def _mirror(found: Snapshot, asked_at: int) -> Mirror:
         withdraw_requested_at=found.withdraw_requested_at,
         refund_nonce=found.refund_nonce,
         synced_at=asked_at,
+        block=found.block,
     )
+
+
+def _is_same(found: Snapshot, mirror: Mirror) -> bool:
+    """Whether a mirror says that, whenever and of whichever block it does."""
+    return _mirror(replace(found, block=mirror.block), mirror.synced_at) == mirror
+
+
+def _is_late(case: _Case, asked_at: int) -> bool:
+    """Whether the ledger has the channel as of a later block, and keeps that."""
+    if case.state is None:
+        return False
+    kept = case.state.mirror
+    return _mirror(case.snapshot, asked_at).is_late(kept.synced_at, kept.block)
 
 
 def _withdrawal(case: _Case) -> Iterable[Withdrawal]:
@@ -267,7 +290,7 @@ def _untold(case: _Case, settled: int) -> Iterable[Difference]:
     mirror, found = case.state.mirror, case.snapshot
     # On the chain this amount never changes alone: here it does when a refund will not come.
     held = replace(found, withdraw_amount=mirror.withdraw_amount)
-    if mirror.synced_at < settled and _mirror(held, mirror.synced_at) != mirror:
+    if mirror.synced_at < settled and not _is_same(held, mirror):
         yield Difference(
             case.channel_id,
             f"the chain has balance {found.balance}, claimed {found.total_claimed}, withdrawal "

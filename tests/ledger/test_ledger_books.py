@@ -16,6 +16,7 @@ from ledger_samples import (
 )
 
 from farthing.ledger import Ledger, Mirror, Totals
+from farthing.ledger.records import LATE_MS
 
 # ---------------------------------------------------------------- the chain's side
 
@@ -44,6 +45,33 @@ def test_mirror__older_than_what_is_kept(ledger: Ledger, synced_at: int, balance
     state = ledger.mirror(channel, CONFIG, Mirror(5, 0, 0, 0, 0, synced_at))
     assert state.mirror.balance == balance
     assert reserved(ledger, channel) == state
+
+
+@pytest.mark.parametrize(
+    ("block", "synced_at", "balance"),
+    [
+        (7, 100, 5),
+        (6, 200, 1_000_000),
+        (6, 100 + LATE_MS - 1, 1_000_000),
+        # The chain has become another one, or block 7 never was.
+        (6, 100 + LATE_MS, 5),
+        # Nobody knows of which block it is.
+        (0, 200, 5),
+    ],
+)
+@pytest.mark.parametrize("many", [False, True])
+def test_mirror__of_an_earlier_block_than_what_is_kept(
+    ledger: Ledger, block: int, synced_at: int, balance: int, many: bool
+) -> None:
+    channel = known(ledger, 1)
+    kept = msgspec.structs.replace(MIRROR, block=7)
+    assert ledger.mirror(channel, CONFIG, kept).mirror == kept
+    said = Mirror(5, 0, 0, 0, 0, synced_at, block)
+    if many:
+        ledger.mirror_many([(channel, CONFIG, said)])
+    else:
+        ledger.mirror(channel, CONFIG, said)
+    assert reserved(ledger, channel).mirror == (said if balance == 5 else kept)
 
 
 def test_mirror__between_reserve_and_commit(ledger: Ledger, another: Ledger) -> None:

@@ -46,7 +46,7 @@ def test_open__a_newer_schema(ledger: Ledger, ledger_url: str, backdoor: Backdoo
         "PRAGMA user_version = 9" if backdoor.is_local else "UPDATE schema_version SET version=9"
     )
     backdoor.run(newer)
-    with pytest.raises(LedgerUnusable, match="version 9 and this program knows 4: install the new"):
+    with pytest.raises(LedgerUnusable, match="version 9 and this program knows 5: install the new"):
         open_ledger(ledger_url)
 
 

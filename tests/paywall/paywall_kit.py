@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
+import pytest
 from eth_account.signers.local import LocalAccount
 
+from farthing.chain.connection import NodeUnreachable
 from farthing.ledger import Charge, Ledger, Mirror, open_ledger
 from farthing.paywall import Limits, Offers, Paywall, PaywallMiddleware, Prices
-from farthing.paywall.onchain import Collectors, OnChain
+from farthing.paywall.onchain import ChainUnavailable, Collectors, OnChain
 from farthing.paywall.receipts import Receipts
 from farthing.protocol import ChannelConfig, DepositAuthorization, Domain, Voucher, sign
 from farthing.protocol.payments import Terms, identifier_of
@@ -375,3 +377,18 @@ def on_chain(world: World, **options: Any) -> Callable[[str], OnChain]:
         )
 
     return at
+
+
+def break_chain(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on no node answers."""
+
+    def unavailable(*arguments: Any) -> None:
+        raise ChainUnavailable("no node answers")
+
+    def unreachable(*arguments: Any) -> None:
+        raise NodeUnreachable("http://node", "it is down")
+
+    for name in ("mirror", "check_deposit", "deposit", "refund"):
+        monkeypatch.setattr(shop.paywall.channels.chain, name, unavailable)
+    for name in ("is_contract", "is_valid_erc1271"):
+        monkeypatch.setattr(f"farthing.paywall.onchain.{name}", unreachable)

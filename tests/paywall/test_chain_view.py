@@ -10,10 +10,19 @@ from typing import Any
 import pytest
 
 from farthing.paywall import Limits
-from farthing.paywall.onchain import ChainUnavailable
 from tests.escrow_world import DELAY, PAYER, RECEIVER, World
 from tests.paywall.conftest import OpenShop
-from tests.paywall.paywall_kit import CHEAP, DEAR, Got, Payer, Shop, on_chain, run, terms_of
+from tests.paywall.paywall_kit import (
+    CHEAP,
+    DEAR,
+    Got,
+    Payer,
+    Shop,
+    break_chain,
+    on_chain,
+    run,
+    terms_of,
+)
 
 AMOUNT = 5_000
 
@@ -44,14 +53,6 @@ def take(world: World, payer: Payer) -> None:
 async def looked(shop: Shop) -> None:
     """The looks at the chain that are under way are over."""
     await asyncio.gather(*shop.paywall.channels._looking.values())
-
-
-def break_chain(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unavailable(*arguments: Any) -> None:
-        raise ChainUnavailable("no node answers")
-
-    for name in ("mirror", "check_deposit", "deposit", "refund"):
-        monkeypatch.setattr(shop.paywall.channels.chain, name, unavailable)
 
 
 # ---------------------------------------------------------------- withdrawals
@@ -132,10 +133,10 @@ def test_look__a_reservation_that_is_lost_meanwhile__nothing_above_the_ceiling(
     chain: Any = chain_shop.paywall.channels.chain
     real, looking, go_on = chain.mirror, threading.Event(), threading.Event()
 
-    def slow(channel_id: bytes) -> Any:
+    def slow(*asked: Any) -> Any:
         looking.set()
         go_on.wait(60)
-        return real(channel_id)
+        return real(*asked)
 
     monkeypatch.setattr(chain, "mirror", slow)
 

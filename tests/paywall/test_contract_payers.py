@@ -6,6 +6,7 @@ import pytest
 from web3 import Web3
 
 from farthing.chain.sender import Transaction
+from tests.conftest import rpc
 from tests.escrow_world import World
 from tests.paywall.conftest import OpenShop
 from tests.paywall.paywall_kit import CHEAP, Payer, Shop, encoded, on_chain, run, terms_of
@@ -51,6 +52,19 @@ def test_voucher__of_a_contract_wallet__the_wallet_decides(
     if status == 402:
         assert got.error == "voucher_signature"
         assert node_shop.served == 0
+
+
+def test_voucher__of_a_contract_wallet__the_wallet_is_asked_each_time(
+    node_shop: Shop, payer: Payer, node_world: World
+) -> None:
+    address = wallet(node_world, YES)
+    payer = payer.with_config(payer=address, payer_authorizer=NOBODY)
+    node_shop.open_channel(payer)
+    assert run(node_shop.get("/cheap", payer.header(CHEAP))).status == 200
+    says_no = "0x" + f"63{NO}60e01b5f5260205ff3"
+    rpc(node_world.w3, "anvil_setCode", address, says_no)
+    got = run(node_shop.get("/cheap", payer.header(2 * CHEAP)))
+    assert (got.status, got.error) == (402, "voucher_signature")
 
 
 def test_voucher__of_a_wallet_with_an_authorizer__only_that_key_counts(

@@ -184,8 +184,8 @@ def test_refund__whose_client_goes_away__keeps_the_channel_until_it_is_done(
         real = chain.mirror
         go_on = threading.Event()
 
-        def slow(channel_id: bytes) -> Any:
-            found = real(channel_id)
+        def slow(*asked: Any) -> Any:
+            found = real(*asked)
             loop.call_soon_threadsafe(entered.set)
             go_on.wait()
             return found

@@ -28,7 +28,7 @@ def test_step__a_channel_that_a_payer_opened_by_itself(shop: Shop) -> None:
     (channel,) = shop.ledger.channels()
     assert channel.channel_id == channel_id
     assert channel.config == shop.config(PAYER)
-    assert channel.state.mirror == Mirror(900, 0, 0, 0, 0, synced_at=step.asked_at)
+    assert channel.state.mirror == Mirror(900, 0, 0, 0, 0, step.asked_at, step.head)
     shop.compare()
 
 

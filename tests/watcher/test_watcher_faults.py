@@ -13,6 +13,7 @@ from farthing.chain.checked_node import AnswerUnusable
 from farthing.chain.connection import NodeUnreachable, WrongChain
 from farthing.chain.json_rpc import NodeRefused
 from farthing.chain.watcher import NodeBehind
+from farthing.ledger import Mirror
 from farthing.protocol import FarthingError
 from tests.escrow_world import PAYER, SECOND_PAYER
 from tests.faulty_node import ALL, Fault, faulty_node
@@ -130,6 +131,54 @@ def test_step__a_node_that_lags(shop: Shop, node_url: str, late_by: int) -> None
         assert shop.mirrors() == before
         faulty.calm()
         follower.step()
+    shop.compare()
+
+
+def test_step__a_node_behind_what_the_paywall_saw(shop: Shop, node_url: str) -> None:
+    """What is known of a later block stays, and nobody is alarmed."""
+    with faulty_node(node_url) as faulty:
+        shop.clock = lambda: shop.now  # type: ignore[method-assign]
+        follower = shop.follower(faulty.url)
+        channel_id = shop.deposit(PAYER, 1_000)
+        catch_up(follower)
+        # One that something happened to, and one that is only looked at.
+        other = shop.deposit(SECOND_PAYER, 500)
+        shop.deposit(PAYER, 700)
+        shop.deposit(SECOND_PAYER, 400)
+        for each in (channel_id, other):
+            found = shop.world.settlement.snapshot(each)
+            said = Mirror(found.balance, 0, 0, 0, 0, int(shop.now * 1_000), found.block)
+            shop.ledger.mirror(each, shop.configs[each], said)
+        before = shop.mirrors()
+        assert [before[each].balance for each in (channel_id, other)] == [1_700, 900]
+        shop.now += 100
+        for late_by in (2, 1):
+            faulty.late_by = late_by
+            assert follower.step().differences == []
+            assert shop.mirrors() == before
+        faulty.calm()
+        follower.step()
+    shop.compare()
+
+
+def test_step__what_the_paywall_saw_is_in_no_block_any_more(shop: Shop, node_url: str) -> None:
+    """The other chain is shorter at first: what is undone in it is not forgotten until it grows."""
+    shop.clock = lambda: shop.now  # type: ignore[method-assign]
+    follower = shop.follower()
+    channel_id = shop.deposit(PAYER, 1_000)
+    catch_up(follower)
+    shop.deposit(PAYER, 700)
+    follower.step()
+    found = shop.world.settlement.snapshot(channel_id)
+    said = Mirror(1_700, 0, 0, 0, 0, int(shop.now * 1_000), found.block + 1)
+    shop.ledger.mirror(channel_id, shop.configs[channel_id], said)
+    shop.reorganise(1)
+    follower.step()
+    assert shop.mirrors()[channel_id] == said
+    shop.mine()
+    shop.now += 100
+    assert follower.step().differences == []
+    assert shop.mirrors()[channel_id].balance == 1_000
     shop.compare()
 
 

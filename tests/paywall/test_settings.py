@@ -385,6 +385,38 @@ OF_THE_CHAIN = [
         '"articles" = "0.002"',
         "prices: price of 'articles': write a path such as /articles/{slug}",
     ),
+    *(
+        (
+            r'^"GET /art[^"]*" = "0.002"',
+            f'"{rule}" = "0.002"',
+            f"prices: price of {rule!r}: a parameter is written {{name}} for one segment, or "
+            "{name:path} for any number",
+        )
+        for rule in (
+            "GET /articles/*",
+            "/articles/**",
+            "/articles/:slug",
+            "/articles/<slug>",
+            "/articles/<str:slug>",
+            "/articles/[slug]",
+        )
+    ),
+    (
+        r'^"GET /art[^"]*" = "0.002"',
+        '"GET /search?q={q}" = "0.002"',
+        "prices: price of 'GET /search?q={q}': what begins with '?' is no part of a path: leave it",
+    ),
+    (
+        r'^"GET /art[^"]*" = "0.002"',
+        '"/articles/one#top" = "0.002"',
+        "prices: price of '/articles/one#top': what begins with '#' is no part of a path: leave it",
+    ),
+    (
+        r'^"GET /art[^"]*" = "0.002"',
+        '"/{p:path}" = "free"\n"GET /articles/{slug}" = "0.002"',
+        "prices: price of 'GET /articles/{slug}': '/{p:path}' before it matches all that it does, "
+        "so it never holds: put it before that one, or remove it",
+    ),
     (
         r"^min_deposit = .*",
         'min_deposit = "-1"',

@@ -547,6 +547,19 @@ def test_open_paywall__a_price_twice(folder: Path) -> None:
         open_paywall(folder / "farthing.toml", prices={"GET /articles/{slug}": lambda _: "1"})
 
 
+def test_open_paywall__with_an_async_function_for_a_price(folder: Path) -> None:
+    async def price(request: Any) -> str:
+        return "0.5"
+
+    path = folder / "farthing.toml"
+    with pytest.raises(SettingsInvalid) as caught:
+        open_paywall(path, prices={"GET /dear": price})  # type: ignore[dict-item]
+    assert str(caught.value) == (
+        f"{path}: prices: price of 'GET /dear': its function is async: write it with def, not "
+        "async def."
+    )
+
+
 def test_open_paywall__ledger_of_another_receiver(folder: Path) -> None:
     open_paywall(folder / "farthing.toml").ledger.close()
     path = edit(folder, r"^receiver = .*", f'receiver = "{STRANGER.address}"')

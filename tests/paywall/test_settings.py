@@ -241,6 +241,26 @@ OF_THE_FILE = [
         "ledger: it is empty: give a file's path, or postgresql://user@host/database",
     ),
     (
+        r"^ledger = .*",
+        r'ledger = "a\u0000b"',
+        r"ledger: no file's path has a zero byte: remove \u0000.",
+    ),
+    (
+        r"^keystore = .*",
+        r'authorizer_keystore = "a\u0000b"',
+        r"keys.authorizer_keystore: no file's path has a zero byte: remove \u0000.",
+    ),
+    (
+        r"^ledger = .*",
+        'ledger = "postgresql:/me:secret@host/db"',
+        "ledger: slashes are missing: write postgresql://user@host/database.",
+    ),
+    (
+        r"^ledger = .*",
+        'ledger = "postgres:db"',
+        "ledger: slashes are missing: write postgresql://user@host/database.",
+    ),
+    (
         r"^\[terms\]",
         "[other]",
         "other: there is no such setting: remove it, or take of alerts, chain, cors, fees, keys, ledger, "
@@ -500,6 +520,14 @@ def test_open_paywall__a_node_that_is_busy(folder: Path, node_url: str, method: 
         assert "limit exceeded" in refusal(path)
 
 
+def test_open_paywall__a_folder_for_a_ledger(folder: Path) -> None:
+    path = edit(folder, r"^ledger = .*", 'ledger = "."')
+    assert refusal(path) == (
+        f"{path}: ledger: the ledger {folder} cannot be used: it is a folder: give the path of a "
+        "file in it."
+    )
+
+
 def test_open_paywall__no_database(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -514,6 +542,16 @@ def test_open_paywall__wrong_password(folder: Path, monkeypatch: pytest.MonkeyPa
     said = refusal(folder / "farthing.toml")
     assert "keys.keystore: keystore " in said
     assert "another password" not in said
+
+
+@pytest.mark.parametrize("text", ['{"version": 9}', '{"crypto": [], "version": 3}', "[]", ""])
+def test_open_paywall__keystore_that_is_none(folder: Path, text: str) -> None:
+    (folder / "sender.json").write_text(text)
+    path = folder / "farthing.toml"
+    assert refusal(path) == (
+        f"{path}: keys.keystore: keystore {folder / 'sender.json'} does not open: check the "
+        "password and that it is a keystore file."
+    )
 
 
 def test_open_paywall__no_password(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -231,8 +231,8 @@ OF_THE_FILE = [
     (
         r"^ledger = .*",
         'leger = "x"',
-        "leger: there is no such setting: remove it, or take of alerts, chain, cors, fees, keys, ledger, "
-        "limits, payers, prices, redeemer, terms, thresholds, watcher",
+        "leger: there is no such setting: remove it, or take of alerts, chain, cors, fees, keys, "
+        "ledger, limits, payers, prices, redeemer, terms, thresholds, watcher",
     ),
     (r"^ledger = .*", "ledger = 3", "ledger: give a string, not an integer"),
     (
@@ -263,8 +263,8 @@ OF_THE_FILE = [
     (
         r"^\[terms\]",
         "[other]",
-        "other: there is no such setting: remove it, or take of alerts, chain, cors, fees, keys, ledger, "
-        "limits, payers, prices, redeemer, terms, thresholds, watcher",
+        "other: there is no such setting: remove it, or take of alerts, chain, cors, fees, keys, "
+        "ledger, limits, payers, prices, redeemer, terms, thresholds, watcher",
     ),
     (
         r"^receiver = .*",

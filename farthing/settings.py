@@ -360,8 +360,25 @@ class Settings:
         if not self.ledger:
             problem = "it is empty: give a file's path, or postgresql://user@host/database"
             raise self.invalid("ledger", problem)
+        if _ALMOST_URL.match(self.ledger):
+            # Not shown: there may be a password in it.
+            problem = "slashes are missing: write postgresql://user@host/database"
+            raise self.invalid("ledger", problem)
+        self._check_paths()
         self._check_redeemer()
         self._check_alerts()
+
+    def _check_paths(self) -> None:
+        paths = {
+            "ledger": self.ledger,
+            "keys.keystore": self.keys.keystore,
+            "keys.authorizer_keystore": self.keys.authorizer_keystore,
+            "alerts.webhook_secret_file": self.alerts.webhook_secret_file,
+            "alerts.smtp_password_file": self.alerts.smtp_password_file,
+        }
+        for field, name in paths.items():
+            if name is not None and "\0" in name:
+                raise self.invalid(field, "no file's path has a zero byte: remove \\u0000")
 
     def _check_redeemer(self) -> None:
         margin, delay = self.redeemer.margin, self.terms.withdraw_delay
@@ -422,6 +439,7 @@ class Settings:
 
 # As a browser sends it, or it is never the same.
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+_ALMOST_URL = re.compile(r"postgres(ql)?:(?!//)", re.IGNORECASE)
 _MAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 _WHERE = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<at>.*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)

@@ -46,8 +46,12 @@ def account_from_keystore(path: Path, password: str) -> LocalAccount:
         keystore = json.loads(path.read_text())
         account: LocalAccount = Account.from_key(Account.decrypt(keystore, password))
     except OSError as error:
-        raise KeyUnusable(f"keystore {path} cannot be read: {error.strerror}.") from None
-    except (ValueError, TypeError, KeyError):
+        raise KeyUnusable(
+            f"keystore {path} cannot be read: {error.strerror}: name a file with a key."
+        ) from None
+    except Exception:
+        # Whatever is in the file, the library takes for what it expects there: of another version,
+        # with a huge number or a list for a table, it raises all kinds of errors.
         raise KeyUnusable(
             f"keystore {path} does not open: check the password and that it is a keystore file."
         ) from None

@@ -32,6 +32,8 @@ def open_file(path: Path) -> None:
     """
     if not path.parent.is_dir():
         raise LedgerUnusable(str(path), f"there is no folder {path.parent}: make it")
+    if path.is_dir():
+        raise LedgerUnusable(str(path), "it is a folder: give the path of a file in it")
     with _alone_in(path.parent):
         _open_alone(path)
 

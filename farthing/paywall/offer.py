@@ -67,7 +67,10 @@ class Offers:
             (b"vary", b"accept, payment-signature"),
         ]
         if as_page:
-            body = page(self.amount(price), self.terms, url, None if error == MESSAGE else reason)
+            # Who has no channel yet needs one that holds the price.
+            deposit = self.amount(max(price, self.terms.min_deposit))
+            wrong = None if error == MESSAGE else reason
+            body = page(self.amount(price), deposit, self.terms, url, wrong)
             return Reply(402, [*headers, (b"content-type", b"text/html; charset=utf-8")], body)
         shown = required if reason is None else {**required, "reason": reason}
         return json_reply(402, shown, headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from html import escape
 from string import Template
 
@@ -32,13 +33,16 @@ dt { opacity: 0.7 } dd { margin: 0 }
 <h1>This page costs $price</h1>
 $wrong
 <p>It is paid for with x402: a program with a wallet, such as a browser extension or a command
-line, puts a deposit into escrow once and then pays each page by itself. What you do not spend you
-get back.</p>
-<p>With Python:</p>
+line, puts a deposit into escrow once, $deposit or more, and then pays each page by itself. What you
+do not spend you get back.</p>
+<p>On a command line, with a wallet that <code>farthing wallet create</code> has made:</p>
+<pre>$command</pre>
+<p>In a program of your own, with x402's client for Python:</p>
 <pre>pip install "x402[evm,httpx]"</pre>
 <dl>
 <dt>Page</dt><dd><code>$url</code></dd>
 <dt>Price</dt><dd>$price</dd>
+<dt>Minimum deposit</dt><dd>$deposit</dd>
 <dt>Network</dt><dd><code>$network</code></dd>
 <dt>Token</dt><dd><code>$token</code></dd>
 <dt>Paid to</dt><dd><code>$receiver</code></dd>
@@ -51,11 +55,15 @@ get back.</p>
 _WRONG = Template('<p class="wrong">The payment that came was not taken: $reason.</p>')
 
 
-def page(price: str, terms: Terms, url: str, reason: str | None) -> bytes:
+def page(price: str, deposit: str, terms: Terms, url: str, reason: str | None) -> bytes:
     """The page as UTF-8: what ``url`` costs, and how to pay it. Everything in it is escaped."""
+    # Somebody else may have made the address, and a reader pastes this into a shell.
+    command = f"farthing wallet get {shlex.quote(url)}"
     wrong = "" if reason is None else _WRONG.substitute(reason=escape(reason.rstrip(".")))
     return _PAGE.substitute(
         price=escape(price),
+        deposit=escape(deposit),
+        command=escape(command),
         url=escape(url),
         wrong=wrong,
         network=escape(terms.network),

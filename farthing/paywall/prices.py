@@ -3,7 +3,8 @@
 A rule is a method, a path and a price: ``"GET /articles/{slug}": "0.002"``. Without a method it is
 for all of them. ``{name}`` stands for one segment of the path, ``{name:path}`` for any number. A
 price is a decimal string in units of the token, ``"free"``, a function of the request that gives
-one of these, or a `Price` with rules. The first rule that matches holds.
+one of these, or a `Price` with rules. The first rule that matches holds. A rule that could never
+hold, for its path is written as elsewhere or another one takes all of its own, is refused at start.
 
 What lies beneath a priced path is never free by accident: a path that comes to another rule once
 it is decoded again, folded to lower case or rid of ``..`` and double slashes, is refused, and so is
@@ -38,6 +39,9 @@ AnyPrice: TypeAlias = str | PriceFunction | Price
 
 _RULE = re.compile(r"(?:([A-Z]+) +)?(/\S*)")
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
+# What stands for a parameter elsewhere. As it is written it would match nothing, and what it was to
+# price would be free.
+_FOREIGN = re.compile(r"[*<>{}\[\]]|(?<=/):")
 _CACHED_PATHS = 16_384
 # Longer ones are looked up each time, so that hostile ones cannot fill the memory.
 _CACHED_CHARACTERS = 512
@@ -66,6 +70,7 @@ class Rule:
 
     text: str
     method: str | None
+    path: str
     pattern: re.Pattern[str]
     folded: re.Pattern[str]
     prefix: str
@@ -97,6 +102,7 @@ class Prices:
         """
         self.decimals = decimals
         self.rules = [self._rule(text, price) for text, price in rules.items()]
+        _refuse_hidden(self.rules)
         self._priced = [rule for rule in self.rules if not rule.is_free]
         self._cached = lru_cache(_CACHED_PATHS)(self._find)
 
@@ -128,6 +134,9 @@ class Prices:
         if written is None:
             raise PriceInvalid(text, "write a path such as /articles/{slug}, or GET and a path")
         method, path = written.groups()
+        fault = _fault(path)
+        if fault is not None:
+            raise PriceInvalid(text, fault)
         literal, *parameters = _PARAMETER.split(path)
         prefix = _canonical(literal)
         if not parameters and prefix != "/":
@@ -138,7 +147,7 @@ class Prices:
         except (PricingInvalid, AmountInvalid) as error:
             raise PriceInvalid(text, str(error)) from None
         units = base.units if isinstance(base, Fixed) and function is None else None
-        return Rule(text, method, pattern, folded, prefix, base, units, function, payer_rules)
+        return Rule(text, method, path, pattern, folded, prefix, base, units, function, payer_rules)
 
     def _find(self, method: str, path: str) -> Rule | Refused | None:
         # An app answers HEAD with the handler of GET.
@@ -217,7 +226,11 @@ def _bare(segment: str) -> str:
 
 def _canonical(path: str) -> str:
     """The path that somebody may take this one for."""
-    path = _decoded(path).casefold()
+    return _cleaned(path).casefold()
+
+
+def _cleaned(path: str) -> str:
+    path = _decoded(path)
     segments: list[str] = []
     for segment in path.split("/"):
         bare = _bare(segment)
@@ -226,6 +239,42 @@ def _canonical(path: str) -> str:
         elif bare not in ("", "."):
             segments.append(bare)
     return "/" + "/".join(segments) + ("/" if segments and path.endswith("/") else "")
+
+
+def _fault(path: str) -> str | None:
+    """Why no request could come to a rule's path as its author means it; None if it could."""
+    query = re.search(r"[?#]", path)
+    if query is not None:
+        return f"what begins with {query[0]!r} is no part of a path: leave it out"
+    if _FOREIGN.search(_PARAMETER.sub("x", path)):
+        return "a parameter is written {name} for one segment, or {name:path} for any number"
+    cleaned = _cleaned(path)
+    if cleaned == path:
+        return None
+    is_rule = _RULE.fullmatch(cleaned) is not None and _fault(cleaned) is None
+    fix = f"write {cleaned}" if is_rule else "write {name} in the place of that segment"
+    return f"a path is compared once it is decoded and cleaned up: {fix}"
+
+
+def _refuse_hidden(rules: list[Rule]) -> None:
+    """Looks that no rule comes after one that matches all that it does."""
+    # No path of a rule has white space. Here it stands for what a parameter takes: a space for
+    # something without a slash, a line's end for anything. Where an earlier path matches that, it
+    # matches whatever may be in its place.
+    paths = [
+        re.compile(rule.folded.pattern.replace("[^/]+", "[^/\n]+"), re.DOTALL) for rule in rules
+    ]
+    for place, rule in enumerate(rules):
+        taken = _PARAMETER.sub(lambda found: "\n" if found[2] else " ", rule.path).casefold()
+        for earlier, path in zip(rules[:place], paths, strict=False):
+            if earlier.method in (None, rule.method) and path.fullmatch(taken):
+                if not (rule.is_free and earlier.is_free):
+                    raise PriceInvalid(
+                        rule.text,
+                        f"{earlier.text!r} before it matches all that it does, so it never holds: "
+                        "put it before that one, or remove it",
+                    )
+                break
 
 
 def _compile(text: str, path: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
@@ -240,9 +289,6 @@ def _compile(text: str, path: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
         exact += [re.escape(literal), f"(?P<{name}>{wild})"]
         folded += [re.escape(literal.casefold()), wild]
         end = found.end()
-    outside = _PARAMETER.sub("", path)
-    if "{" in outside or "}" in outside:
-        raise PriceInvalid(text, "a parameter is written {name} or {name:path}")
     exact.append(re.escape(path[end:]))
     folded.append(re.escape(path[end:].casefold()))
     return re.compile("".join(exact), re.DOTALL), re.compile("".join(folded), re.DOTALL)

@@ -75,7 +75,11 @@ def test_keystore__wrong_password(keystore: Path, password: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "[]", "null", "3", '"text"', '{"version": 3}', '{"crypto": {}, "version": 3}'],
+    [
+        *("", "{}", "[]", "null", "3", '"text"'),
+        *('{"version": 3}', '{"crypto": {}, "version": 3}', '{"crypto": [], "version": 3}'),
+        *('{"version": 9}', '{"version": "3"}', '{"version": 4}', '{"crypto": [], "version": 4}'),
+    ],
 )
 def test_keystore__not_one(tmp_path: Path, text: str) -> None:
     path = tmp_path / "key.json"
@@ -101,10 +105,19 @@ def test_keystore__spoiled_parts(keystore: Path, tmp_path: Path) -> None:
             path.write_text(json.dumps(spoiled))
             with pytest.raises(KeyUnusable):
                 account_from_keystore(path, PASSWORD)
+    for name in ("c", "dklen", "prf", "salt"):
+        for value in (5, -1, 2**70, "zz", "hmac-none", [], {}):
+            crypto = whole["crypto"]
+            parameters = {**crypto["kdfparams"], name: value}
+            path.write_text(json.dumps({**whole, "crypto": {**crypto, "kdfparams": parameters}}))
+            with pytest.raises(KeyUnusable):
+                account_from_keystore(path, PASSWORD)
 
 
 def test_keystore__no_file(tmp_path: Path) -> None:
     path = tmp_path / "missing.json"
     with pytest.raises(KeyUnusable) as caught:
         account_from_keystore(path, PASSWORD)
-    assert str(caught.value) == f"keystore {path} cannot be read: No such file or directory."
+    assert str(caught.value) == (
+        f"keystore {path} cannot be read: No such file or directory: name a file with a key."
+    )

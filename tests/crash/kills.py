@@ -24,8 +24,6 @@ MAX_PASSES = 30
 KILLS_PER_LEDGER = 20
 # Kills in a row before the payers can settle; a second one hits them while they recover.
 VOLLEYS = (1, 1, 1, 1, 2, 3)
-# Kills in a row before the payers can settle; a second one hits them while they recover.
-VOLLEYS = (1, 1, 1, 1, 2, 3)
 
 # Makes an empty database, for as long as its block lasts, and gives its URL.
 Database = Callable[[], AbstractContextManager[str]]

@@ -67,8 +67,9 @@ def test_open_sqlite__no_folder(tmp_path: Path) -> None:
 
 
 def test_open_sqlite__a_folder(tmp_path: Path) -> None:
-    with pytest.raises(LedgerUnavailable, match="unable to open database file"):
+    with pytest.raises(LedgerUnusable, match="it is a folder: give the path of a file in it"):
         open_ledger(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_open_sqlite__a_file_that_is_no_database(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ coin_price = "3000"
 
 [prices]
 "GET /articles/{{slug}}" = "0.002"
-"GET /articles/free" = "free"
+"GET /about" = "free"
 """
 
 

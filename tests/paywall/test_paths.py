@@ -1,8 +1,10 @@
 """Which path costs what: the app's handler is never reached unpaid by writing a path otherwise."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from farthing.paywall.prices import Prices, Refused, Rule
+from farthing.paywall.prices import PriceInvalid, Prices, Refused, Rule
 
 RULES = {
     "GET /articles/{slug}": "0.1",
@@ -147,3 +149,132 @@ def test_find__the_home_page_is_priced__all_that_is_not_said_to_be_free_is_refus
     assert prices.find("GET", "/about") is None
     assert isinstance(prices.find("GET", "/other"), Refused)
     assert isinstance(prices.find("GET", "//"), Refused)
+
+
+# ---------------------------------------------------------------- what could never hold
+
+PARAMETER = "a parameter is written {name} for one segment, or {name:path} for any number."
+CLEANED = "a path is compared once it is decoded and cleaned up: write "
+UNREADABLE = [
+    ("GET /articles/*", PARAMETER),
+    ("/articles/**", PARAMETER),
+    ("/articles/*.html", PARAMETER),
+    ("/articles/:slug", PARAMETER),
+    ("/articles/:slug/pdf", PARAMETER),
+    ("/articles/<slug>", PARAMETER),
+    ("/articles/<str:slug>", PARAMETER),
+    ("/articles/[slug]", PARAMETER),
+    ("/articles/[...slug]", PARAMETER),
+    ("/articles/{slug:int}", PARAMETER),
+    ("/articles/{slug}}", PARAMETER),
+    ("/search?q={q}", "what begins with '?' is no part of a path: leave it out."),
+    ("/articles/one#top", "what begins with '#' is no part of a path: leave it out."),
+    ("/articles//{slug}", CLEANED + "/articles/{slug}."),
+    ("/x/../articles/{slug}", CLEANED + "/articles/{slug}."),
+    ("/articles\\{slug}", CLEANED + "/articles/{slug}."),
+    ("/Caf%C3%A9/{slug}", CLEANED + "/Caf\u00e9/{slug}."),
+    ("/my%20articles", CLEANED + "{name} in the place of that segment."),
+    ("/my%0Aarticles", CLEANED + "{name} in the place of that segment."),
+    ("/c%23", CLEANED + "{name} in the place of that segment."),
+]
+
+
+@pytest.mark.parametrize("price", ["0.1", "free"])
+@pytest.mark.parametrize(("rule", "said"), UNREADABLE)
+def test_prices__a_path_that_matches_nothing__refused(rule: str, price: str, said: str) -> None:
+    with pytest.raises(PriceInvalid) as caught:
+        Prices({rule: price}, 6)
+    assert str(caught.value) == f"price of {rule!r}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "path"),
+    [
+        ("/models/{name}:run", "/models/a:run"),
+        ("/models/all:run", "/models/all:run"),
+        ("/{name}{more}", "/ab"),
+        ("/%2{n}", "/%2x"),
+        ("/a/...", "/a/..."),
+        ("/$count/(all)/~me/@you/a+b,c", "/$count/(all)/~me/@you/a+b,c"),
+    ],
+)
+def test_prices__an_unusual_path__holds(rule: str, path: str) -> None:
+    found = Prices({rule: "0.1"}, 6).find("GET", path)
+    assert isinstance(found, Rule) and found.text == rule
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ("/{p:path}", "GET /articles/{slug}"),
+        ("GET /{p:path}", "GET /articles/{slug}"),
+        ("/articles/{slug}", "/articles/{name}"),
+        ("/articles/{slug}", "GET /articles/one"),
+        ("/articles/one", "GET /articles/one"),
+        ("/{p:path}/c", "/{a}/{b}/c"),
+        ("/{name}", "/{a}-{b}"),
+        ("/a/{p:path}", "/a/{q:path}"),
+        # Each of its paths is refused, for it may be taken for one of the other.
+        ("/Articles/{slug}", "/articles/{slug}"),
+    ],
+)
+@pytest.mark.parametrize("prices", [("free", "0.1"), ("0.1", "free"), ("0.1", "0.2")])
+def test_prices__a_rule_after_one_that_matches_all_of_its_own__refused(
+    earlier: str, later: str, prices: tuple[str, str]
+) -> None:
+    with pytest.raises(PriceInvalid) as caught:
+        Prices({"/": "0.1", earlier: prices[0], later: prices[1]}, 6)
+    assert str(caught.value) == (
+        f"price of {later!r}: {earlier!r} before it matches all that it does, so it never holds: "
+        "put it before that one, or remove it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "path"),
+    [
+        ("GET /articles/{slug}", "/articles/{slug}", "/articles/one"),
+        ("GET /articles/{slug}", "POST /articles/{slug}", "/articles/one"),
+        ("/articles/one", "/articles/{slug}", "/articles/two"),
+        ("/articles/{slug}", "/articles/{p:path}", "/articles/a/b"),
+        ("/{p:path}", "/", "/"),
+        ("/a/{p:path}", "/a/", "/a/"),
+        ("/{x}/{y}", "/{p:path}", "/a"),
+        ("/{x}/b", "/{p:path}b", "/x/x/b"),
+        ("/{p:path}/{x}", "/{p:path}b", "/ab"),
+        ("/{a}{b}", "/{a}", "/x"),
+        ("/{a}-{b}", "/{a}", "/x"),
+        ("/{a}", "/{a}/", "/x/"),
+    ],
+)
+def test_prices__a_rule_with_a_path_of_its_own__holds(earlier: str, later: str, path: str) -> None:
+    prices = Prices({earlier: "free", later: "0.1"}, 6)
+    found = prices.find("POST", path)
+    assert isinstance(found, Rule) and found.text == later
+
+
+def test_prices__free_after_free__is_only_said_twice() -> None:
+    assert len(Prices({"/{p:path}": "free", "GET /health": "free"}, 6).rules) == 2
+
+
+TOKENS = st.lists(st.sampled_from(["/b", "b", "{name}", "{name:path}"]), max_size=5)
+TAKEN = {"{name}": st.text("ab", min_size=1), "{name:path}": st.text("ab/", min_size=1)}
+
+
+def path_of(tokens: list[str]) -> str:
+    # A parameter's name stands there once.
+    return "/" + "".join(each.replace("name", f"p{n}") for n, each in enumerate(tokens))
+
+
+@given(TOKENS, TOKENS, st.data())
+def test_prices__a_rule_that_is_refused__has_no_path_of_its_own(
+    first: list[str], second: list[str], data: st.DataObject
+) -> None:
+    earlier, later = path_of(["a", *first]), "GET " + path_of(["a", *second])
+    try:
+        Prices({earlier: "free", later: "0.1"}, 6)
+    except PriceInvalid as error:
+        assert "so it never holds" in str(error)
+        (rule,) = Prices({earlier: "free"}, 6).rules
+        taken = (data.draw(TAKEN[each]) if each in TAKEN else each for each in ["/a", *second])
+        assert rule.pattern.fullmatch("".join(taken))

@@ -1,6 +1,9 @@
 """The 402: what it costs and how to pay, for programs and for people."""
 
+import re
+import shlex
 from dataclasses import replace
+from html import unescape
 
 import pytest
 
@@ -71,6 +74,30 @@ def test_ask__by_a_browser__a_page_with_the_price(shop: Shop) -> None:
         assert shown in page
     assert decoded(got.header("payment-required"))["accepts"]
     assert shop.served == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "deposit"),
+    # A deposit has to hold the price too.
+    [("/cheap", "0.001 USDC"), ("/dear", "0.001 USDC"), ("/dearest", "0.25 USDC")],
+)
+def test_page__says_how_much_is_deposited_at_least(
+    open_shop: OpenShop, path: str, deposit: str
+) -> None:
+    shop = open_shop(prices={"/cheap": "0.0001", "/dear": "0.001", "/dearest": "0.25"})
+    page = run(shop.get(path, headers=BROWSER)).body.decode()
+    assert f"into escrow once, {deposit} or more," in page
+    assert f"<dt>Minimum deposit</dt><dd>{deposit}</dd>" in page
+
+
+@pytest.mark.parametrize("query", [b"", b"a=1&b=%20", b"a=';reboot;$(reboot)`reboot`\"<b>&$url"])
+def test_page__has_a_command_that_pays(shop: Shop, query: bytes) -> None:
+    """The shell takes the address for one word, whatever is in it."""
+    page = run(shop.get("/cheap", headers=BROWSER, query=query)).body.decode()
+    (command,) = re.findall("<pre>(farthing .*?)</pre>", page)
+    assert not re.search("[<>'\"]", command)
+    url = "http://test/cheap" + (f"?{query.decode()}" if query else "")
+    assert shlex.split(unescape(command)) == ["farthing", "wallet", "get", url]
 
 
 def test_page__with_markup_in_the_address__it_is_escaped(shop: Shop) -> None:

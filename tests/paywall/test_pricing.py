@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from farthing.paywall.pricing.periods import Period
 from farthing.paywall.pricing.rules import PayerRule, Quote, RuleRefused
 
 NOTHING = Standing({}, {})
+ASYNC = "its function is async: write it with def, not async def"
 ASKED = Request("GET", "/a/b", b"", {}, {"name": "b"})
 
 
@@ -277,9 +279,23 @@ def test_rule__cannot_be(write: Callable[[], object], said: str) -> None:
         write()
 
 
+async def slow_price(request: Request, more: int = 0) -> str:
+    return "1"
+
+
+class SlowPrice:
+    async def __call__(self, request: Request) -> str:
+        return "1"
+
+
 @pytest.mark.parametrize(
     ("price", "said"),
     [
+        (slow_price, ASYNC),
+        (partial(slow_price, more=1), ASYNC),
+        (SlowPrice(), ASYNC),
+        (Price(slow_price, FreeQuota(1, "P1D")), ASYNC),  # type: ignore[arg-type]
+        (Price("1", EarlyAccess(slow_price, then="1")), ASYNC),  # type: ignore[arg-type]
         (Price("two"), "'two' is not an amount"),
         (Price("1", Own("{other}")), r"'\{other\}' names \{other\}, which is not in the path"),
         (Price("1", EarlyAccess(0, then="x")), "'x' is not an amount"),

@@ -241,6 +241,26 @@ OF_THE_FILE = [
         "ledger: it is empty: give a file's path, or postgresql://user@host/database",
     ),
     (
+        r"^ledger = .*",
+        r'ledger = "a\u0000b"',
+        r"ledger: no file's path has a zero byte: remove \u0000.",
+    ),
+    (
+        r"^keystore = .*",
+        r'authorizer_keystore = "a\u0000b"',
+        r"keys.authorizer_keystore: no file's path has a zero byte: remove \u0000.",
+    ),
+    (
+        r"^ledger = .*",
+        'ledger = "postgresql:/me:secret@host/db"',
+        "ledger: slashes are missing: write postgresql://user@host/database.",
+    ),
+    (
+        r"^ledger = .*",
+        'ledger = "postgres:db"',
+        "ledger: slashes are missing: write postgresql://user@host/database.",
+    ),
+    (
         r"^\[terms\]",
         "[other]",
         "other: there is no such setting: remove it, or take of alerts, chain, cors, fees, keys, "
@@ -385,6 +405,38 @@ OF_THE_CHAIN = [
         '"articles" = "0.002"',
         "prices: price of 'articles': write a path such as /articles/{slug}",
     ),
+    *(
+        (
+            r'^"GET /art[^"]*" = "0.002"',
+            f'"{rule}" = "0.002"',
+            f"prices: price of {rule!r}: a parameter is written {{name}} for one segment, or "
+            "{name:path} for any number",
+        )
+        for rule in (
+            "GET /articles/*",
+            "/articles/**",
+            "/articles/:slug",
+            "/articles/<slug>",
+            "/articles/<str:slug>",
+            "/articles/[slug]",
+        )
+    ),
+    (
+        r'^"GET /art[^"]*" = "0.002"',
+        '"GET /search?q={q}" = "0.002"',
+        "prices: price of 'GET /search?q={q}': what begins with '?' is no part of a path: leave it",
+    ),
+    (
+        r'^"GET /art[^"]*" = "0.002"',
+        '"/articles/one#top" = "0.002"',
+        "prices: price of '/articles/one#top': what begins with '#' is no part of a path: leave it",
+    ),
+    (
+        r'^"GET /art[^"]*" = "0.002"',
+        '"/{p:path}" = "free"\n"GET /articles/{slug}" = "0.002"',
+        "prices: price of 'GET /articles/{slug}': '/{p:path}' before it matches all that it does, "
+        "so it never holds: put it before that one, or remove it",
+    ),
     (
         r"^min_deposit = .*",
         'min_deposit = "-1"',
@@ -468,6 +520,14 @@ def test_open_paywall__a_node_that_is_busy(folder: Path, node_url: str, method: 
         assert "limit exceeded" in refusal(path)
 
 
+def test_open_paywall__a_folder_for_a_ledger(folder: Path) -> None:
+    path = edit(folder, r"^ledger = .*", 'ledger = "."')
+    assert refusal(path) == (
+        f"{path}: ledger: the ledger {folder} cannot be used: it is a folder: give the path of a "
+        "file in it."
+    )
+
+
 def test_open_paywall__no_database(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -482,6 +542,16 @@ def test_open_paywall__wrong_password(folder: Path, monkeypatch: pytest.MonkeyPa
     said = refusal(folder / "farthing.toml")
     assert "keys.keystore: keystore " in said
     assert "another password" not in said
+
+
+@pytest.mark.parametrize("text", ['{"version": 9}', '{"crypto": [], "version": 3}', "[]", ""])
+def test_open_paywall__keystore_that_is_none(folder: Path, text: str) -> None:
+    (folder / "sender.json").write_text(text)
+    path = folder / "farthing.toml"
+    assert refusal(path) == (
+        f"{path}: keys.keystore: keystore {folder / 'sender.json'} does not open: check the "
+        "password and that it is a keystore file."
+    )
 
 
 def test_open_paywall__no_password(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -513,6 +583,19 @@ def test_open_paywall__the_same_key_twice(
 def test_open_paywall__a_price_twice(folder: Path) -> None:
     with pytest.raises(SettingsInvalid, match="is priced in Python too"):
         open_paywall(folder / "farthing.toml", prices={"GET /articles/{slug}": lambda _: "1"})
+
+
+def test_open_paywall__with_an_async_function_for_a_price(folder: Path) -> None:
+    async def price(request: Any) -> str:
+        return "0.5"
+
+    path = folder / "farthing.toml"
+    with pytest.raises(SettingsInvalid) as caught:
+        open_paywall(path, prices={"GET /dear": price})  # type: ignore[dict-item]
+    assert str(caught.value) == (
+        f"{path}: prices: price of 'GET /dear': its function is async: write it with def, not "
+        "async def."
+    )
 
 
 def test_open_paywall__ledger_of_another_receiver(folder: Path) -> None:

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
 from farthing.paywall.pricing.request import Request, RequestInvalid
-from farthing.paywall.pricing.rules import PriceFunction, PricingInvalid, read_price, whole
+from farthing.paywall.pricing.rules import (
+    PriceFunction,
+    PricingInvalid,
+    read_price,
+    refuse_async,
+    whole,
+)
 from farthing.protocol.amounts import MAX_AMOUNT, AmountInvalid, to_units
 
 
@@ -36,6 +42,7 @@ class Computed:
     decimals: int = 0
 
     def bind(self, decimals: int) -> Computed:
+        refuse_async(self.function)
         return replace(self, decimals=decimals)
 
     def announced(self, request: Request) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from farthing.paywall.pricing.request import Request
-from farthing.paywall.pricing.rules import RequestRule, read_price
+from farthing.paywall.pricing.rules import RequestRule, read_price, refuse_async
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class EarlyAccess(RequestRule):
     units: int = 0
 
     def bind(self, route: str, decimals: int) -> EarlyAccess:
+        if not isinstance(self.released, int):
+            refuse_async(self.released)
         return replace(self, units=read_price(self.then, decimals))
 
     def price(self, request: Request, price: int, now: int) -> int:

@@ -9,6 +9,7 @@ rules, and who it is is proven by its payment.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import iscoroutinefunction
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from farthing.ledger import Entitlement, Standing, Tally
@@ -190,6 +191,16 @@ def read_price(text: str, decimals: int) -> int:
         return to_units(text, decimals)
     except AmountInvalid as error:
         raise AmountInvalid(f"{error}, or 'free'") from None
+
+
+def refuse_async(function: object) -> None:
+    """A price is worked out on the spot, where nothing can be awaited.
+
+    Raises:
+        PricingInvalid: The function would have to be.
+    """
+    if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
+        raise PricingInvalid("its function is async: write it with def, not async def")
 
 
 def whole(value: object, what: str, least: int = 1, most: int | None = None) -> int:

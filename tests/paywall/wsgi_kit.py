@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ class Site:
             "SERVER_NAME": "site.example",
             "SERVER_PORT": "80",
             "wsgi.url_scheme": "http",
+            "wsgi.input": BytesIO(),
             **{"HTTP_" + k.upper().replace("-", "_"): v for k, v in (headers or {}).items()},
             **environ,
         }

@@ -12,7 +12,8 @@ from web3 import Web3
 from web3.types import TxReceipt
 
 from farthing.chain.deployment import Deployment, as_deployment, place_all
-from farthing.chain.sender import Sender
+from farthing.chain.reverts import ContractReverted
+from farthing.chain.sender import Sender, TransactionRefused, as_farthing_error
 from farthing.chain.settlement import Settlement
 from farthing.chain.token import Token
 from farthing.protocol import ChannelConfig, DepositAuthorization, Voucher, VoucherClaim, sign
@@ -116,6 +117,17 @@ class World:
         domain = self.settlement.domain
         signature = sign(payer, Voucher(self.channel_id(config), ceiling), domain)
         return VoucherClaim(config, ceiling, signature, ceiling if total is None else total)
+
+    def is_claimable(self, claim: VoucherClaim) -> bool:
+        """Whether the contract would take the claim; nothing is sent."""
+        call = self.settlement._contract.functions.claim([claim.as_tuple()])
+        try:
+            call.call({"from": RECEIVER.address})
+        except Exception as error:
+            found = as_farthing_error(error, RECEIVER.address)
+            assert isinstance(found, ContractReverted | TransactionRefused), found
+            return False
+        return True
 
     def escrowed(self) -> int:
         return self.token.balance_of(self.settlement.address)

@@ -25,9 +25,9 @@ FAILURE = 400
 def payment_of(scope: Scope) -> Admission:
     """The payment of a request, for its handler: who pays, and `Admission.charge` to charge less.
 
-    ``scope`` is ``request.scope`` in Starlette and FastAPI; behind WSGI it is the environ,
-    ``request.environ`` in Flask and ``request.META`` in Django. Raises `KeyError` for a request
-    that is not paid.
+    ``scope`` is ``request.scope`` in Starlette, FastAPI, and Django's ASGI; behind WSGI it is the
+    environ, ``request.environ`` in Flask and ``request.META`` in Django. Raises `KeyError` for a
+    request that is not paid.
     """
     payment: Admission = scope[KEY]
     return payment

@@ -7,8 +7,10 @@ from typing import Any, TypeAlias
 import pytest
 
 from farthing.ledger import Ledger, open_ledger
-from tests.escrow_world import World
+from tests.escrow_world import RECEIVER, World
 from tests.paywall.paywall_kit import Payer, Shop, on_chain, run, terms_of
+from tests.paywall.site import PASSWORD, site_text, write_keystore
+from tests.paywall.wsgi_kit import LIMIT
 
 OpenShop: TypeAlias = Callable[..., Shop]
 
@@ -66,3 +68,18 @@ def chain_shop(open_shop: OpenShop, world: World) -> Shop:
 def chain_payer(world: World) -> Payer:
     """The payer, for that shop."""
     return Payer(terms=terms_of(world), domain=world.settlement.domain)
+
+
+@pytest.fixture
+def settings(
+    tmp_path: Path, node_world: World, node_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The settings of a publisher on the node, who holds back little of an answer."""
+    path = tmp_path / "farthing.toml"
+    limits = f"[limits]\nanswer_bytes = {LIMIT}\n"
+    text = site_text(node_world, node_url).replace("[limits]\n", limits)
+    path.write_text(text.replace("[terms]\n", "[terms]\nannounce_receipts = true\n"))
+    write_keystore(tmp_path / "sender.json", RECEIVER)
+    monkeypatch.setenv("FARTHING_PASSWORD", PASSWORD)
+    monkeypatch.delenv("FARTHING_KEY", raising=False)
+    return path

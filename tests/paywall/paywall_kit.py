@@ -361,16 +361,18 @@ def terms_of(world: World, **changes: Any) -> Terms:
     )
 
 
-def on_chain(world: World, **options: Any) -> Callable[[str], OnChain]:
+def on_chain(
+    world: World, collectors: Collectors | None = None, **options: Any
+) -> Callable[[str], OnChain]:
     """The chain's side of a shop, once it is told where its ledger is."""
-    collectors = Collectors(world.deployment.erc3009_collector, None)
+    taken = collectors or Collectors(world.deployment.erc3009_collector, None)
 
     def at(ledger: str) -> OnChain:
         return OnChain(
             world.settlement,
             world.operator.account,
             AUTHORIZER,
-            collectors,
+            taken,
             TERMS.min_deposit,
             open_ledger(ledger),
             **options,

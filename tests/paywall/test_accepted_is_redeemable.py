@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from farthing.chain.reverts import ContractReverted
-from farthing.chain.sender import TransactionRefused, as_farthing_error
 from farthing.protocol import VoucherClaim
 from farthing.protocol.signatures import SECP256K1_ORDER
 from tests.escrow_world import FUNDS, PAYER, RECEIVER, World
@@ -38,18 +36,6 @@ def spoilt(rng: random.Random, signature: bytes) -> bytes:
     )
 
 
-def is_claimable(world: World, claim: VoucherClaim) -> bool:
-    """Whether the contract would take the claim; nothing is sent."""
-    call = world.settlement._contract.functions.claim([claim.as_tuple()])
-    try:
-        call.call({"from": RECEIVER.address})
-    except Exception as error:
-        found = as_farthing_error(error, RECEIVER.address)
-        assert isinstance(found, ContractReverted | TransactionRefused), found
-        return False
-    return True
-
-
 def test_vouchers__spoilt_at_random__accepted_by_the_paywall_is_accepted_by_the_contract(
     chain_shop: Shop, chain_payer: Payer, world: World
 ) -> None:
@@ -78,14 +64,14 @@ def test_vouchers__spoilt_at_random__accepted_by_the_paywall_is_accepted_by_the_
             accepted += 1
             total = chain_shop.charged(chain_payer)
             claim = VoucherClaim(chain_payer.config, ceiling, signature, total)
-            assert is_claimable(world, claim), message
+            assert world.is_claimable(claim), message
         else:
             refused += 1
             assert got.status == 402
             if got.error == "voucher_signature":
                 # The contract does not take it for any amount.
                 least = VoucherClaim(chain_payer.config, ceiling, signature, min(1, ceiling))
-                assert not least.total_claimed or not is_claimable(world, least), message
+                assert not least.total_claimed or not world.is_claimable(least), message
     assert accepted > 10 and refused > 10
     # What was charged in all is paid out with the latest voucher, to the unit.
     channel = chain_shop.ledger.channel(chain_payer.channel_id)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from web3 import Web3
 
-from farthing.chain.sender import Transaction
 from tests.conftest import rpc
 from tests.escrow_world import World
+from tests.paywall.chain_payers import NO, NOBODY, YES, answers, wallet
 from tests.paywall.conftest import OpenShop
 from tests.paywall.paywall_kit import CHEAP, Payer, Shop, encoded, on_chain, run, terms_of
-
-NOBODY = "0x" + "00" * 20
-# What a wallet answers every isValidSignature with: yes, or something else.
-YES, NO = "1626ba7e", "ffffffff"
 
 
 @pytest.fixture
@@ -31,21 +26,11 @@ def payer(node_world: World) -> Payer:
     return payer.with_config(payer_authorizer=NOBODY)
 
 
-def wallet(world: World, answer: str) -> str:
-    """Puts such a wallet on the chain."""
-    runtime = f"63{answer}60e01b5f5260205ff3"
-    size = len(runtime) // 2
-    code = bytes.fromhex(f"60{size:02x}600c60003960{size:02x}6000f3" + runtime)
-    address = world.operator.transact(Transaction(None, code, 200_000))["contractAddress"]
-    assert address is not None
-    return Web3.to_checksum_address(address)
-
-
 @pytest.mark.parametrize(("answer", "status"), [(YES, 200), (NO, 402)])
 def test_voucher__of_a_contract_wallet__the_wallet_decides(
     node_shop: Shop, payer: Payer, node_world: World, answer: str, status: int
 ) -> None:
-    payer = payer.with_config(payer=wallet(node_world, answer), payer_authorizer=NOBODY)
+    payer = payer.with_config(payer=wallet(node_world, answers(answer)), payer_authorizer=NOBODY)
     node_shop.open_channel(payer)
     got = run(node_shop.get("/cheap", payer.header(CHEAP)))
     assert got.status == status
@@ -71,7 +56,7 @@ def test_voucher__of_a_wallet_with_an_authorizer__only_that_key_counts(
     node_shop: Shop, payer: Payer, node_world: World
 ) -> None:
     stranger = node_world.config().receiver
-    payer = payer.with_config(payer=wallet(node_world, YES), payer_authorizer=stranger)
+    payer = payer.with_config(payer=wallet(node_world, answers(YES)), payer_authorizer=stranger)
     node_shop.open_channel(payer)
     assert run(node_shop.get("/cheap", payer.header(CHEAP))).error == "voucher_signature"
 

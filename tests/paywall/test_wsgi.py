@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import httpx
 import pytest
 from werkzeug.serving import make_server
 
-from farthing.ledger import LedgerUnavailable, Mirror
+from farthing.ledger import LedgerUnavailable
 from farthing.paywall import (
     FreeQuota,
     PerUnit,
@@ -27,126 +26,18 @@ from farthing.paywall import (
 )
 from farthing.protocol.proofs import read_proof
 from tests.escrow_world import PAYER, RECEIVER, World
-from tests.paywall.site import PASSWORD, Reader, site_text, write_keystore
+from tests.paywall.site import Reader
+from tests.paywall.wsgi_kit import LIMIT, Answer, App, Site
 
-LIMIT = 64
 PRICES = {
     "/metered": Price(PerUnit("0.00001", most=300), FreeQuota(1, "P1Y")),
     "/tier": Price(Tiers("tier", {"gold": "0.001"})),
 }
 
 
-@dataclass
-class Answer:
-    """What a server would have sent."""
-
-    status: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-
-class App:
-    """A bare WSGI app whose answer a test chooses; counts what is closed."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.closed = 0
-        self.status = "200 OK"
-        self.handle: Callable[[dict[str, Any], Any], Iterable[bytes]] = self.plain
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        self.calls += 1
-        return self.Closing(self, self.handle(environ, start_response))
-
-    def plain(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        start_response(self.status, [("Content-Type", "text/plain"), ("Cache-Control", "public")])
-        return [b"text of ", environ["PATH_INFO"].encode()]
-
-    class Closing:
-        def __init__(self, app: App, parts: Iterable[bytes]) -> None:
-            self.app, self.parts = app, parts
-
-        def __iter__(self) -> Iterator[bytes]:
-            return iter(self.parts)
-
-        def close(self) -> None:
-            self.app.closed += 1
-
-
-class Site:
-    """A paywalled app with one reader whose channel is funded."""
-
-    def __init__(self, world: World, settings: Path) -> None:
-        self.app = App()
-        self.paywall = open_paywall(settings, prices=PRICES)
-        self.wsgi = WsgiPaywall(self.app, self.paywall)
-        required = self.get("/articles/one").headers["payment-required"]
-        self.reader = Reader(world, PAYER, required)
-        self.paywall.ledger.mirror(
-            self.reader.channel_id, self.reader.config, Mirror(10**6, 0, 0, 0, 0, 2**52)
-        )
-
-    def get(self, path: str, headers: dict[str, str] | None = None, **environ: Any) -> Answer:
-        """Asks as a server does, and closes the answer as one does."""
-        answer = Answer()
-
-        def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
-            assert exc_info is not None or not answer.status
-            answer.status = status
-            answer.headers = {name.lower(): value for name, value in headers}
-
-        asked = {
-            "REQUEST_METHOD": "GET",
-            "SCRIPT_NAME": "",
-            "PATH_INFO": path,
-            "QUERY_STRING": "",
-            "SERVER_NAME": "site.example",
-            "SERVER_PORT": "80",
-            "wsgi.url_scheme": "http",
-            **{"HTTP_" + k.upper().replace("-", "_"): v for k, v in (headers or {}).items()},
-            **environ,
-        }
-        parts = self.wsgi(asked, start_response)
-        try:
-            for part in parts:
-                assert answer.status
-                answer.body += part
-        finally:
-            if hasattr(parts, "close"):
-                parts.close()
-        return answer
-
-    def payment(self, path: str) -> dict[str, str]:
-        return self.reader.pay(self.get(path).headers["payment-required"])
-
-    def pay(self, path: str) -> Answer:
-        answer = self.get(path, self.payment(path))
-        if "payment-response" in answer.headers:
-            self.reader.note(answer.headers["payment-response"])
-        return answer
-
-    @property
-    def charged(self) -> list[int]:
-        return [each.amount for each in self.paywall.ledger.charges()]
-
-
-@pytest.fixture
-def settings(
-    tmp_path: Path, node_world: World, node_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    path = tmp_path / "farthing.toml"
-    limits = f"[limits]\nanswer_bytes = {LIMIT}\n"
-    text = site_text(node_world, node_url).replace("[limits]\n", limits)
-    path.write_text(text.replace("[terms]\n", "[terms]\nannounce_receipts = true\n"))
-    write_keystore(tmp_path / "sender.json", RECEIVER)
-    monkeypatch.setenv("FARTHING_PASSWORD", PASSWORD)
-    monkeypatch.delenv("FARTHING_KEY", raising=False)
-    return path
-
-
 @pytest.fixture
 def site(node_world: World, settings: Path) -> Iterator[Site]:
-    site = Site(node_world, settings)
+    site = Site(node_world, settings, App(), PRICES)
     yield site
     site.wsgi.close()
 

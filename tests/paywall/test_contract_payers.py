@@ -42,12 +42,11 @@ def test_voucher__of_a_contract_wallet__the_wallet_decides(
 def test_voucher__of_a_contract_wallet__the_wallet_is_asked_each_time(
     node_shop: Shop, payer: Payer, node_world: World
 ) -> None:
-    address = wallet(node_world, YES)
+    address = wallet(node_world, answers(YES))
     payer = payer.with_config(payer=address, payer_authorizer=NOBODY)
     node_shop.open_channel(payer)
     assert run(node_shop.get("/cheap", payer.header(CHEAP))).status == 200
-    says_no = "0x" + f"63{NO}60e01b5f5260205ff3"
-    rpc(node_world.w3, "anvil_setCode", address, says_no)
+    rpc(node_world.w3, "anvil_setCode", address, "0x" + answers(NO))
     got = run(node_shop.get("/cheap", payer.header(2 * CHEAP)))
     assert (got.status, got.error) == (402, "voucher_signature")
 

@@ -7,8 +7,10 @@ from typing import Any, TypeAlias
 import pytest
 
 from farthing.ledger import Ledger, open_ledger
-from tests.escrow_world import World
+from farthing.paywall import Paywall
+from tests.escrow_world import RECEIVER, World
 from tests.paywall.paywall_kit import Payer, Shop, on_chain, run, terms_of
+from tests.paywall.site import PASSWORD, site_text, write_keystore
 
 OpenShop: TypeAlias = Callable[..., Shop]
 
@@ -66,3 +68,23 @@ def chain_shop(open_shop: OpenShop, world: World) -> Shop:
 def chain_payer(world: World) -> Payer:
     """The payer, for that shop."""
     return Payer(terms=terms_of(world), domain=world.settlement.domain)
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path, node_world: World, node_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A folder in which everything is right."""
+    (tmp_path / "farthing.toml").write_text(site_text(node_world, node_url))
+    write_keystore(tmp_path / "sender.json", RECEIVER)
+    monkeypatch.setenv("FARTHING_PASSWORD", PASSWORD)
+    monkeypatch.delenv("FARTHING_KEY", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def opened() -> Iterator[list[Paywall]]:
+    paywalls: list[Paywall] = []
+    yield paywalls
+    for paywall in paywalls:
+        paywall.ledger.close()

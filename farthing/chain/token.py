@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hexbytes import HexBytes
 from web3 import Web3
 from web3.exceptions import Web3RPCError
 from web3.types import TxReceipt
 
 from farthing.chain.artifacts import artifact
 from farthing.chain.json_rpc import asking
-from farthing.chain.reverts import ContractReverted
 from farthing.chain.sender import Sender, Transaction, as_farthing_error
+from farthing.chain.views import word
 from farthing.protocol import TokenDomain
 from farthing.protocol.errors import FarthingError
 from farthing.protocol.keccak import keccak
@@ -23,12 +22,12 @@ MAX_MINT = 1_000
 MINT_GAS = 100_000
 TRANSFER = keccak(b"Transfer(address,address,uint256)")
 MINT_ACCOUNT_GAS = 30_000
-# `paused()`, which not every token has.
-_PAUSED = HexBytes("0x5c975abb")
+# What tokens hash as their version that do not tell it, as nearly all with EIP-2612.
+_VERSION = "1"
 
 
 class NotAToken(FarthingError):
-    """There is no token with signatures (ERC-3009) at an address.
+    """There is no token at an address.
 
     Attributes:
         address: Where it was looked for.
@@ -36,7 +35,21 @@ class NotAToken(FarthingError):
 
     def __init__(self, address: str) -> None:
         self.address = address
-        super().__init__(f"no ERC-3009 token at {address}: check the address and the chain.")
+        super().__init__(f"no token at {address}: check the address and the chain.")
+
+
+class NotErc3009(FarthingError):
+    """A token does not take signed transfers (ERC-3009), or not those signed as it is announced.
+
+    Attributes:
+        address: The token's.
+    """
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        super().__init__(
+            f"the token at {address} {reason}: take another one, or deposits by permit2 alone."
+        )
 
 
 def transferred(receipt: TxReceipt, token: str, source: str, target: str) -> int:
@@ -56,7 +69,10 @@ class Token:
     """One deployed token. Amounts are its smallest unit."""
 
     def __init__(self, w3: Web3, address: str) -> None:
-        """Binds the token and reads its name, its decimals and its EIP-712 domain.
+        """Binds the token and reads its symbol, its decimals and its EIP-712 domain.
+
+        Clients need the domain for ERC-3009 and EIP-2612 only, and x402 has it announced for every
+        token. One that has neither is good for Permit2: then the domain is what comes nearest.
 
         Raises:
             NotAToken: Nothing of the kind is there.
@@ -72,13 +88,43 @@ class Token:
         try:
             self.symbol: str = self._contract.functions.symbol().call()
             self.decimals: int = self._contract.functions.decimals().call()
-            name = self._contract.functions.name().call()
-            version = self._contract.functions.version().call()
         except (FarthingError, Web3RPCError):
             raise
         except Exception as error:
             raise NotAToken(self.address) from error
+        name = self._text("name") or self.symbol
+        version = self._text("version") or _VERSION
         return TokenDomain(name, version, self.w3.eth.chain_id, self.address)
+
+    def _text(self, function: str) -> str:
+        """What it says; nothing when it has no such function, or one of another type."""
+        try:
+            return str(self._contract.functions[function]().call())
+        except (FarthingError, Web3RPCError):
+            raise
+        except Exception:
+            return ""
+
+    def check_erc3009(self) -> None:
+        """Looks that it takes transfers that are signed for its domain.
+
+        A token that does not tell its domain's hash is taken: ERC-3009 asks for no such function,
+        and some bridged tokens lack it. If its name or version is not what it hashes, its deposits
+        are refused when they are tried, before anything is sent.
+
+        Raises:
+            NotErc3009: It does not.
+            NodeUnreachable, TransactionRefused: The node does not say.
+        """
+        if word(self.w3, self.address, "authorizationState(address,bytes32)", 2) is None:
+            raise NotErc3009(self.address, "takes no signed transfers (ERC-3009)")
+        separator = word(self.w3, self.address, "DOMAIN_SEPARATOR()")
+        if separator not in (None, self.domain.separator):
+            raise NotErc3009(
+                self.address,
+                f"does not hash the name {self.domain.name!r} and the version "
+                f"{self.domain.version!r} that it tells, so that what clients sign is void",
+            )
 
     def balance_of(self, owner: str) -> int:
         """What ``owner`` holds."""
@@ -90,15 +136,8 @@ class Token:
 
     def is_paused(self) -> bool:
         """Whether its issuer has stopped all transfers; False for a token that nobody can stop."""
-        try:
-            answer = self.w3.eth.call({"to": self.address, "data": _PAUSED})
-        except Exception as error:
-            found = as_farthing_error(error, self.address)
-            if isinstance(found, ContractReverted):
-                return False
-            raise found from error
-        # A token without the function may have a fallback that answers with nothing.
-        return len(answer) == 32 and int.from_bytes(answer, "big") == 1
+        answer = word(self.w3, self.address, "paused()")
+        return answer is not None and int.from_bytes(answer, "big") == 1
 
     def transfer(self, sender: Sender, to: str, amount: int) -> TxReceipt:
         """Moves ``amount`` from the sender to ``to``."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from farthing.chain.collectors import check_collector
 from farthing.chain.json_rpc import asking
 from farthing.chain.settlement import Settlement
-from farthing.chain.wallets import is_contract
 from farthing.ledger.ledger import RESTORED
 from farthing.opening import Ask, Keys, fee_policy, open_books, open_contracts, open_keys, told
 from farthing.paywall.limits import Limits, PayerLimits
@@ -63,6 +63,9 @@ def open_paywall(
     contracts = open_contracts(settings)
     settlement, token = contracts.settlement, contracts.token
     wanted = settings.terms
+    if ERC3009 in wanted.transfer_methods:
+        with told(settings, "chain.token"):
+            token.check_erc3009()
     read_prices = _prices(settings, prices or {}, token.decimals)
     min_deposit = settings.units("terms.min_deposit", wanted.min_deposit, token.decimals)
     terms = Terms(
@@ -136,10 +139,9 @@ def _collectors(settings: Settings, settlement: Settlement) -> Collectors:
         field = fields[method]
         taken[method] = address = values.address(field, getattr(chain, field))
         with told(settings, f"chain.{field}"):
-            has_code = is_contract(settlement.w3, address)
-        if not has_code:
-            problem = f"there is no contract at {address} on chain {chain.id}: check the address"
-            raise settings.invalid(f"chain.{field}", problem)
+            check_collector(
+                settlement.w3, address, settlement.address, is_permit2=method == PERMIT2
+            )
     return Collectors(taken[ERC3009], taken[PERMIT2])
 
 

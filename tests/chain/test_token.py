@@ -44,9 +44,7 @@ def test_token__not_a_token(world: World, where: str) -> None:
     with pytest.raises(NotAToken) as caught:
         Token(world.w3, address)
     assert caught.value.address == address
-    assert str(caught.value) == (
-        f"no ERC-3009 token at {address}: check the address and the chain."
-    )
+    assert str(caught.value) == (f"no token at {address}: check the address and the chain.")
 
 
 @pytest.mark.parametrize("method", ["eth_chainId", "eth_call"])

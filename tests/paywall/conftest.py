@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 import pytest
 
 from farthing.ledger import Ledger, open_ledger
-from tests.escrow_world import RECEIVER, World
+from farthing.paywall import Paywall
+from tests.escrow_world import World
 from tests.paywall.paywall_kit import Payer, Shop, on_chain, run, terms_of
-from tests.paywall.site import PASSWORD, site_text, write_keystore
+from tests.paywall.site import site_folder
 from tests.paywall.wsgi_kit import LIMIT
 
 OpenShop: TypeAlias = Callable[..., Shop]
@@ -71,15 +72,25 @@ def chain_payer(world: World) -> Payer:
 
 
 @pytest.fixture
-def settings(
+def folder(
     tmp_path: Path, node_world: World, node_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
+    """A folder in which everything is right."""
+    return site_folder(tmp_path, node_world, node_url, monkeypatch)
+
+
+@pytest.fixture
+def settings(folder: Path) -> Path:
     """The settings of a publisher on the node, who holds back little of an answer."""
-    path = tmp_path / "farthing.toml"
-    limits = f"[limits]\nanswer_bytes = {LIMIT}\n"
-    text = site_text(node_world, node_url).replace("[limits]\n", limits)
+    path = folder / "farthing.toml"
+    text = path.read_text().replace("[limits]\n", f"[limits]\nanswer_bytes = {LIMIT}\n")
     path.write_text(text.replace("[terms]\n", "[terms]\nannounce_receipts = true\n"))
-    write_keystore(tmp_path / "sender.json", RECEIVER)
-    monkeypatch.setenv("FARTHING_PASSWORD", PASSWORD)
-    monkeypatch.delenv("FARTHING_KEY", raising=False)
     return path
+
+
+@pytest.fixture
+def opened() -> Iterator[list[Paywall]]:
+    paywalls: list[Paywall] = []
+    yield paywalls
+    for paywall in paywalls:
+        paywall.ledger.close()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import secrets
 from pathlib import Path
 from typing import Any
 
+import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from farthing.protocol import ChannelConfig, DepositAuthorization, Voucher, sign
+from farthing.paywall import open_paywall
+from farthing.protocol import ChannelConfig, DepositAuthorization, FarthingError, Voucher, sign
 from tests.escrow_world import RECEIVER, World
 
 PASSWORD = "a password for tests"
@@ -65,6 +68,34 @@ def write_keystore(path: Path, account: LocalAccount) -> None:
     """An encrypted keystore that opens fast, for `PASSWORD`."""
     keystore: Any = Account.encrypt(bytes(account.key), PASSWORD, kdf="pbkdf2", iterations=2)
     path.write_text(json.dumps(keystore))
+
+
+def site_folder(folder: Path, world: World, url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A publisher's folder in which everything is right, with its password in the environment."""
+    (folder / "farthing.toml").write_text(site_text(world, url))
+    write_keystore(folder / "sender.json", RECEIVER)
+    monkeypatch.setenv("FARTHING_PASSWORD", PASSWORD)
+    monkeypatch.delenv("FARTHING_KEY", raising=False)
+    return folder
+
+
+def edit(folder: Path, pattern: str, replacement: str) -> Path:
+    """Changes one place of the settings; the pattern has to be there, once."""
+    path = folder / "farthing.toml"
+    text, count = re.subn(pattern, lambda _: replacement, path.read_text(), flags=re.MULTILINE)
+    assert count == 1
+    path.write_text(text)
+    return path
+
+
+def refusal(path: Path) -> str:
+    """What is said of settings that cannot be: one sentence, and no ledger is made or left open."""
+    with pytest.raises(FarthingError) as caught:
+        open_paywall(path)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert said.endswith(".")
+    return said
 
 
 class Reader:

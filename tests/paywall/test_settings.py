@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,52 +23,12 @@ from farthing.paywall import (
     SettingsInvalid,
     open_paywall,
 )
-from farthing.protocol import FarthingError
 from tests.escrow_world import AUTHORIZER, RECEIVER, STRANGER, World
 from tests.faulty_node import Fault, faulty_node
-from tests.paywall.site import PASSWORD, site_text, write_keystore
+from tests.paywall.site import PASSWORD, edit, refusal, write_keystore
 
 Edit: TypeAlias = Callable[[str], str]
 RECEIVER_LINE = f'receiver = "{RECEIVER.address}"'
-
-
-@pytest.fixture
-def folder(
-    tmp_path: Path, node_world: World, node_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """A folder in which everything is right."""
-    (tmp_path / "farthing.toml").write_text(site_text(node_world, node_url))
-    write_keystore(tmp_path / "sender.json", RECEIVER)
-    monkeypatch.setenv("FARTHING_PASSWORD", PASSWORD)
-    monkeypatch.delenv("FARTHING_KEY", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def opened() -> Iterator[list[Paywall]]:
-    paywalls: list[Paywall] = []
-    yield paywalls
-    for paywall in paywalls:
-        paywall.ledger.close()
-
-
-def edit(folder: Path, pattern: str, replacement: str) -> Path:
-    """Changes one place of the settings; the pattern has to be there, once."""
-    path = folder / "farthing.toml"
-    text, count = re.subn(pattern, lambda _: replacement, path.read_text(), flags=re.MULTILINE)
-    assert count == 1
-    path.write_text(text)
-    return path
-
-
-def refusal(path: Path) -> str:
-    """What is said of settings that cannot be: one sentence, and no ledger is made or left open."""
-    with pytest.raises(FarthingError) as caught:
-        open_paywall(path)
-    said = str(caught.value)
-    assert "\n" not in said
-    assert said.endswith(".")
-    return said
 
 
 # ---------------------------------------------------------------- what is right
@@ -459,7 +418,7 @@ OF_THE_CHAIN = [
     (
         r"^token = .*",
         f'token = "{STRANGER.address}"',
-        f"chain.token: no ERC-3009 token at {STRANGER.address}: check the address and the chain",
+        f"chain.token: no token at {STRANGER.address}: check the address and the chain",
     ),
     (
         r"^settlement = .*",

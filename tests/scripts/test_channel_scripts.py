@@ -205,7 +205,7 @@ def test_withdraw__from_asking_to_the_money(deployed: Project) -> None:
         ),
         (
             {"--token": RECEIVER.address},
-            f"no ERC-3009 token at {RECEIVER.address}: check the address and the chain.",
+            f"no token at {RECEIVER.address}: check the address and the chain.",
         ),
         (
             {"--account": "TEST::7"},

@@ -93,6 +93,9 @@ class TermsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         exposure_cap: How much a channel may owe that is not claimed on chain; without it, as much
             as it holds.
         transfer_methods: How a deposit may be authorised, in the order it is offered.
+        contract_payers: Whether channels without a payer authorizer are taken, as contract wallets
+            open them. Their payers, plain keys too (EIP-7702), can make what they signed worthless
+            at any time before it is redeemed; set an exposure cap, and redeem often.
         receipts: Whether clients that ask get a signed statement of each charge.
         announce_receipts: Whether the 402 offers them, so that x402's own clients all ask. Then a
             server takes about half as many payments a second.
@@ -103,6 +106,7 @@ class TermsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     withdraw_delay: int = 86_400
     exposure_cap: str | None = None
     transfer_methods: tuple[str, ...] = (ERC3009,)
+    contract_payers: bool = False
     receipts: bool = True
     announce_receipts: bool = False
 
@@ -136,12 +140,15 @@ class PayerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         day_cap: What one payer may be charged in a day, in units of the token.
         month_cap: What it may be charged in a month.
         requests_per_minute: How many requests of one payer are served in a minute.
+        transactions_per_hour: How many deposits and refunds of one payer the publisher's key sends
+            in an hour, and pays the gas for; of each worker process.
     """
 
     deny: tuple[str, ...] = ()
     day_cap: str | None = None
     month_cap: str | None = None
     requests_per_minute: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    transactions_per_hour: Annotated[int, msgspec.Meta(ge=1)] = 30
 
 
 class CorsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -245,7 +252,8 @@ class ThresholdSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """``[thresholds]``: from when on something is an alert.
 
     Attributes:
-        min_coins: Coins below which the sending key runs out of gas money.
+        min_coins: Coins below which the sending key runs out of gas money. From then on it sends no
+            deposits and refunds of payers: what it has is for redemptions.
         lag_seconds: Age of what the watcher has seen last.
         unredeemed_seconds: Age of the oldest charge that is not redeemed.
         exposure: What may be charged and not redeemed, in units of the token; no alert without it.

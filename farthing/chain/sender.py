@@ -231,6 +231,22 @@ class Sender:
         return TransactionRefused(self.address, "it failed in its block but would succeed now")
 
 
+def coins_of(w3: Web3, address: str) -> int:
+    """What an address has of the chain's coin, in wei."""
+    try:
+        return w3.eth.get_balance(Web3.to_checksum_address(address))
+    except Exception as error:
+        raise as_farthing_error(error, address) from error
+
+
+def gas_price(w3: Web3, address: str) -> int:
+    """What the node takes gas to cost now, in wei; it is asked for ``address``."""
+    try:
+        return w3.eth.gas_price
+    except Exception as error:
+        raise as_farthing_error(error, address) from error
+
+
 def as_farthing_error(error: Exception, sender: str) -> FarthingError:
     """What a node raised for a call, as one of our errors."""
     if isinstance(error, FarthingError):

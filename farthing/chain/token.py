@@ -52,6 +52,16 @@ class NotErc3009(FarthingError):
         )
 
 
+def holding(w3: Web3, token: str, owner: str) -> int:
+    """What ``owner`` has of the token at an address."""
+    contract = w3.eth.contract(Web3.to_checksum_address(token), abi=artifact("TestUSD").abi)
+    try:
+        balance: int = contract.functions.balanceOf(owner).call()
+    except Exception as error:
+        raise as_farthing_error(error, owner) from error
+    return balance
+
+
 def transferred(receipt: TxReceipt, token: str, source: str, target: str) -> int:
     """What a token says in a receipt that it moved from ``source`` to ``target``."""
     ends = [int(source, 16), int(target, 16)]
@@ -128,11 +138,7 @@ class Token:
 
     def balance_of(self, owner: str) -> int:
         """What ``owner`` holds."""
-        try:
-            balance: int = self._contract.functions.balanceOf(owner).call()
-        except Exception as error:
-            raise as_farthing_error(error, owner) from error
-        return balance
+        return holding(self.w3, self.address, owner)
 
     def is_paused(self) -> bool:
         """Whether its issuer has stopped all transfers; False for a token that nobody can stop."""

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,7 +20,7 @@ from farthing.ledger import ChannelState, Mirror, NewCharge
 from farthing.paywall.books import Books
 from farthing.paywall.checks import check_books, check_room
 from farthing.paywall.limits import Limits
-from farthing.paywall.onchain import DEPOSIT, Done, OnChain
+from farthing.paywall.onchain import DEPOSIT, ChainUnavailable, Done, OnChain
 from farthing.paywall.prices import MAX_PRICE
 from farthing.paywall.reservations import ChannelReservation
 from farthing.protocol import Domain, FarthingError
@@ -30,8 +30,13 @@ log = logging.getLogger("farthing.paywall")
 
 T = TypeVar("T")
 
-# Calls of the chain that run at a time. A deposit holds one until it is confirmed.
+# Deposits and refunds that are waited for at a time.
 THREADS = 32
+# Looks at channels that are known, and at those that are not, at a time.
+LOOKERS = 8
+# Requests of channels that are not known, or of payers that may be contracts, that may wait for the
+# chain. Anybody can send any number of them.
+STRANGERS = 128
 # Seconds before the chain is asked once more about a channel that has no room for a payment.
 LOOK_AGAIN = 2.0
 # Seconds for which nobody waits for a chain that has not answered.
@@ -59,6 +64,10 @@ class Channels:
         self._limits = limits
         self._counts = counts
         self._threads = ThreadPoolExecutor(THREADS, "farthing-chain")
+        # Each with threads of its own, so that neither waits for the other, or for deposits.
+        self._looks = ThreadPoolExecutor(LOOKERS, "farthing-look")
+        self._strangers = ThreadPoolExecutor(LOOKERS, "farthing-stranger")
+        self._asking = 0
         self._looking: dict[bytes, asyncio.Task[ChannelState | None]] = {}
         self._blind_until = 0.0
 
@@ -69,17 +78,18 @@ class Channels:
             PaymentRefused: It is not its signature.
             ChainUnavailable: The wallet cannot be asked.
         """
-        if self.chain is None:
+        if self.chain is None or not self._limits.contract_payers:
             raise PaymentRefused(
-                ErrorCode.VOUCHER_SIGNATURE, "set a payerAuthorizer: contract wallets are not taken"
+                ErrorCode.VOUCHER_SIGNATURE,
+                "set a payerAuthorizer: channels without one are not taken here",
             )
-        await self._on_chain(self.chain.check_signature, payment, domain)
+        await self._for_stranger(self.chain.check_signature, payment, domain)
 
     async def meet(self, payment: Payment) -> None:
         """Writes a channel down that the ledger does not know and the chain does, or will."""
         if self.chain is None:
             raise PaymentRefused(ErrorCode.CHANNEL_NOT_FOUND, "this channel is not known here")
-        mirror = await self._on_chain(self.chain.mirror, payment.channel_id)
+        mirror = await self._for_stranger(self.chain.mirror, payment.channel_id)
         if mirror.balance == 0:
             if payment.deposit is None:
                 raise PaymentRefused(
@@ -94,7 +104,7 @@ class Channels:
                 )
         if payment.deposit is not None:
             # Nothing is written for a deposit that would fail.
-            await self._on_chain(self.chain.check_deposit, payment)
+            await self._for_stranger(self.chain.check_deposit, payment)
         await self._record(payment, mirror)
 
     async def deposit(self, payment: Payment, reservation: ChannelReservation) -> str:
@@ -203,7 +213,7 @@ class Channels:
     async def _refresh(self, payment: Payment) -> ChannelState | None:
         assert self.chain is not None
         try:
-            mirror = await self._on_chain(self.chain.mirror, payment.channel_id)
+            mirror = await _run(self._looks, self.chain.mirror, payment.channel_id)
             return await self._record(payment, mirror)
         except FarthingError as error:
             self._blind_until = time.monotonic() + BLIND
@@ -226,13 +236,37 @@ class Channels:
     async def close(self) -> None:
         """Ends the threads. A deposit whose request is gone still writes to the ledger by then."""
         # Not on the loop: a thread may be waiting for it.
-        await asyncio.to_thread(self._threads.shutdown)
+        for pool in (self._threads, self._looks, self._strangers):
+            await asyncio.to_thread(pool.shutdown)
         if self.chain is not None:
             self.chain.close()
 
     async def _on_chain(self, call: Callable[..., T], *arguments: object) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, call, *arguments)
+        return await _run(self._threads, call, *arguments)
+
+    async def _for_stranger(self, call: Callable[..., T], *arguments: object) -> T:
+        """Asks the chain for somebody who has shown nothing yet but a signature, or not even that.
+
+        Raises:
+            ChainUnavailable: Too many ask for that.
+        """
+        if self._asking >= STRANGERS:
+            raise ChainUnavailable(f"{STRANGERS} requests of unknown channels wait for the chain")
+        self._asking += 1
+        asked = _run(self._strangers, call, *arguments)
+        # Not when its client goes: the thread has the call all the same.
+        asked.add_done_callback(self._asked)
+        return await asyncio.shield(asked)
+
+    def _asked(self, asked: asyncio.Future[Any]) -> None:
+        self._asking -= 1
+        if not asked.cancelled():
+            # Told, whether or not somebody still waits for it.
+            asked.exception()
+
+
+def _run(pool: ThreadPoolExecutor, call: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+    return asyncio.get_running_loop().run_in_executor(pool, call, *arguments)
 
 
 def _unmoved(admitted: ChannelState, now: ChannelState) -> ChannelState:

@@ -36,6 +36,8 @@ class Limits:
         answer_seconds: How long an answer is kept for a client that lost it.
         sync_seconds: After how long the chain is asked again about a channel that pays; well below
             the 900 seconds that a withdrawal takes at least.
+        contract_payers: Whether channels without a payer authorizer are taken. What is signed for
+            them is worth something only as long as the payer's own code says so.
         payers: What bounds each payer.
     """
 
@@ -45,4 +47,5 @@ class Limits:
     answer_bytes: int = 262_144
     answer_seconds: int = 600
     sync_seconds: int = SYNC_SECONDS
+    contract_payers: bool = False
     payers: PayerLimits = PayerLimits()

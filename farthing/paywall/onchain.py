@@ -11,7 +11,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,8 +21,15 @@ from farthing.chain.fees import FeePolicy
 from farthing.chain.journal import FAILED, QUEUED, REFUSED, SIGNED
 from farthing.chain.queue import FIRST_PAUSE, LONGEST_PAUSE, TransactionQueue
 from farthing.chain.reverts import ContractReverted
-from farthing.chain.sender import Transaction, TransactionRefused, TransactionSigner
+from farthing.chain.sender import (
+    Transaction,
+    TransactionRefused,
+    TransactionSigner,
+    coins_of,
+    gas_price,
+)
 from farthing.chain.settlement import Settlement
+from farthing.chain.token import holding
 from farthing.chain.wallets import is_contract, is_valid_erc1271
 from farthing.ledger import (
     ChannelMoved,
@@ -36,6 +43,7 @@ from farthing.ledger import (
 from farthing.paywall.checks import check_signature
 from farthing.paywall.limits import SYNC_SECONDS
 from farthing.paywall.plain_payers import PlainPayers
+from farthing.paywall.sponsoring import Sponsoring, SponsorLimits
 from farthing.protocol import (
     DepositAuthorization,
     Domain,
@@ -108,6 +116,7 @@ class OnChain:
         ledger: Where transactions are written down; for this alone, and closed with it.
         fees: What is offered for gas.
         sync_seconds: After how long the chain is asked again whether a payer has code.
+        sponsored: How much the key sends for payers.
         confirmations: Blocks after which a transaction is final.
 
     Every method raises `ChainUnavailable` when the chain cannot be asked.
@@ -124,6 +133,7 @@ class OnChain:
         *,
         fees: FeePolicy | None = None,
         sync_seconds: float = SYNC_SECONDS,
+        sponsored: SponsorLimits | None = None,
         confirmations: int = CONFIRMATIONS,
     ) -> None:
         self._settlement = settlement
@@ -132,6 +142,7 @@ class OnChain:
         self._min_deposit = min_deposit
         self._ledger = ledger
         self._plain = PlainPayers(sync_seconds)
+        self._sponsoring = Sponsoring(sponsored or SponsorLimits())
         self.queue = TransactionQueue(
             settlement.w3,
             account,
@@ -198,7 +209,12 @@ class OnChain:
     # ------------------------------------------------------------ deposits
 
     def check_deposit(self, payment: Payment) -> None:
-        """Raises `PaymentRefused` for a deposit too small, or one the chain would refuse."""
+        """A deposit could be sent now.
+
+        Raises:
+            PaymentRefused: It is too small, or the chain would refuse it.
+            RuleRefused: Enough was sent for its payer.
+        """
         wish = _wish(payment)
         if wish.amount < self._min_deposit:
             raise PaymentRefused(
@@ -206,6 +222,10 @@ class OnChain:
                 f"the deposit of {wish.amount} is below the least of {self._min_deposit}",
             )
         collector, data = self._collection(payment)
+        self._check_sponsored(payment.config.payer)
+        with self._depositing(payment):
+            # It fits beside those that are under way.
+            pass
         try:
             self._settlement.check_deposit(
                 self.queue.address, payment.config, wish.amount, collector, data
@@ -233,15 +253,23 @@ class OnChain:
             PaymentRefused: The chain refused it.
             LedgerUnavailable: It cannot be written down; nothing was sent.
         """
-        name, failed = self.authorization(payment), ErrorCode.DEPOSIT_TRANSACTION_FAILED
+        name = self.authorization(payment)
         number = self._find(DEPOSIT, name)
-        if number is None:
-            self.check_deposit(payment)
-            wish = _wish(payment)
+        if number is not None:
+            return self._deposited(payment, number)
+        self.check_deposit(payment)
+        with self._depositing(payment):
+            self._sponsoring.count(payment.config.payer)
+            amount = _wish(payment).amount
             collector, data = self._collection(payment)
-            plan = self._settlement.plan_deposit(payment.config, wish.amount, collector, data)
-            with _asking(failed):
+            plan = self._settlement.plan_deposit(payment.config, amount, collector, data)
+            with _asking(ErrorCode.DEPOSIT_TRANSACTION_FAILED):
                 number = self.queue.submit(DEPOSIT, name, plan)
+            return self._deposited(payment, number)
+
+    def _deposited(self, payment: Payment, number: int) -> Done:
+        """What a deposit that was ordered has done; waits for it."""
+        failed = ErrorCode.DEPOSIT_TRANSACTION_FAILED
         receipt = self._receipt(number, failed)
         for event in self._settlement.events(receipt):
             if event.name == "Deposited" and event.args["channelId"] == payment.channel_id:
@@ -307,7 +335,9 @@ class OnChain:
         failed = ErrorCode.REFUND_TRANSACTION_FAILED
         number = self._find(REFUND, name)
         if number is None:
-            amount = _refundable(payment, state)
+            amount = _refundable(payment, state, self._min_deposit)
+            self._check_sponsored(payment.config.payer)
+            self._sponsoring.count(payment.config.payer)
             plan = self._plan_refund(payment, state, amount)
             hold = RefundHold(mirror.refund_nonce, amount, fence)
             with _asking(failed):
@@ -332,6 +362,32 @@ class OnChain:
         )
 
     # ------------------------------------------------------------ sending
+
+    def _check_sponsored(self, payer: str) -> None:
+        """The key bears one more transaction of a payer.
+
+        Raises:
+            RuleRefused: It has borne as many of this payer as it does.
+            ChainUnavailable: What it has left is for redemptions.
+        """
+        w3, key = self._settlement.w3, self.queue.address
+        with _told():
+            coins = coins_of(w3, key)
+            is_spent = self._sponsoring.is_spent(coins, partial(gas_price, w3, key))
+        if is_spent:
+            raise ChainUnavailable(
+                f"the key {key} has {coins} wei left, for redemptions alone: send it some coins."
+            )
+        self._sponsoring.check(payer)
+
+    def _depositing(self, payment: Payment) -> AbstractContextManager[None]:
+        """See `Sponsoring.deposit`."""
+
+        def balance(payer: str) -> int:
+            with _told():
+                return holding(self._settlement.w3, payment.config.token, payer)
+
+        return self._sponsoring.deposit(payment.config.payer, _wish(payment).amount, balance)
 
     def _find(self, kind: str, name: bytes) -> int | None:
         """The transaction of that name that was ordered before."""
@@ -366,11 +422,12 @@ def _done(receipt: Receipt, amount: int) -> Done:
     return Done(str(receipt["transactionHash"].to_0x_hex()), amount, receipt["blockNumber"])
 
 
-def _refundable(payment: Payment, state: ChannelState) -> int:
+def _refundable(payment: Payment, state: ChannelState, least: int) -> int:
     """What is asked back.
 
     Raises:
-        PaymentRefused: So much is not left.
+        PaymentRefused: So much is not left, or it is a part below ``least``, of which a payer could
+            ask for a million, each for a transaction of the publisher's.
     """
     left = state.mirror.balance - state.charged
     amount = left if payment.refund_amount is None else payment.refund_amount
@@ -380,12 +437,25 @@ def _refundable(payment: Payment, state: ChannelState) -> int:
         raise PaymentRefused(
             ErrorCode.REFUND_AMOUNT_INVALID, f"{amount} was asked back, {left} is left"
         )
+    if amount < min(least, left):
+        raise PaymentRefused(
+            ErrorCode.REFUND_AMOUNT_INVALID, f"a part of at least {least} can be asked back, or all"
+        )
     return amount
 
 
 def _wish(payment: Payment) -> DepositWish:
     assert payment.deposit is not None
     return payment.deposit
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What keeps the chain from telling something, as the paywall tells it."""
+    try:
+        yield
+    except FarthingError as error:
+        raise ChainUnavailable(str(error)) from error
 
 
 @contextmanager

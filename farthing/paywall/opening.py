@@ -20,9 +20,10 @@ from farthing.paywall.prices import AnyPrice, Prices
 from farthing.paywall.pricing.caps import Cap, RateLimit
 from farthing.paywall.pricing.rules import PayerRule
 from farthing.paywall.receipts import Receipts
+from farthing.paywall.sponsoring import SponsorLimits
 from farthing.protocol import values
 from farthing.protocol.payments import Terms
-from farthing.settings import ERC3009, PERMIT2, Settings
+from farthing.settings import COIN_DECIMALS, ERC3009, PERMIT2, Settings
 
 log = logging.getLogger("farthing.paywall")
 
@@ -81,6 +82,7 @@ def open_paywall(
     )
     collectors = _collectors(settings, settlement)
     limits = _limits(settings, read_prices, token.decimals)
+    min_coins = settings.thresholds.min_coins
     with told(settings, "chain.rpc"), asking("the balance of the key"):
         sender = settlement.w3.to_checksum_address(keys.sender.address)
         coins = settlement.w3.eth.get_balance(sender)
@@ -113,6 +115,10 @@ def open_paywall(
                 journal,
                 fees=fee_policy(settings),
                 sync_seconds=limits.sync_seconds,
+                sponsored=SponsorLimits(
+                    settings.payers.transactions_per_hour,
+                    settings.units("thresholds.min_coins", min_coins, COIN_DECIMALS),
+                ),
                 confirmations=settings.watcher.confirmations,
             )
         opened.pop_all()
@@ -171,6 +177,7 @@ def _limits(settings: Settings, prices: Prices, decimals: int) -> Limits:
         answer_bytes=limits.answer_bytes,
         answer_seconds=limits.answer_seconds,
         sync_seconds=limits.sync_seconds,
+        contract_payers=settings.terms.contract_payers,
         payers=_payer_limits(settings, decimals),
     )
 

@@ -296,7 +296,7 @@ class Shop:
             domain,
             ledger,
             chain,
-            limits or Limits(),
+            limits or Limits(contract_payers=True),
         )
         self.handler = RecordingApp()
         self.app: Any = PaywallMiddleware(self.handler, self.paywall)

@@ -14,6 +14,7 @@ import pytest
 
 from farthing.paywall.channels import REFUND_ROUTE
 from farthing.paywall.onchain import Collectors
+from farthing.paywall.sponsoring import SponsorLimits
 from farthing.protocol import Permit2Deposit, VoucherClaim
 from farthing.protocol.payments import ErrorCode
 from tests.conftest import rpc
@@ -92,7 +93,9 @@ class Market:
             rpc(world.w3, "anvil_setCode", address, "0x" + code)
         self.funded = world.escrowed()
         places = world.deployment
-        chain = on_chain(world, Collectors(places.erc3009_collector, places.permit2_collector))
+        collectors = Collectors(places.erc3009_collector, places.permit2_collector)
+        # More than is sent for anybody.
+        chain = on_chain(world, collectors, sponsored=SponsorLimits(per_hour=HEADERS))
         domain = world.settlement.domain
         self.shop: Shop = open_shop(chain=chain, terms=self.terms, domain=domain)
 
@@ -155,7 +158,7 @@ class ChainPayments(Fuzzer):
         charged = self.market.charged(payer)
         kind = rng.choice((*METHODS, "refund", "voucher"))
         if kind == "refund":
-            more = rng.choice(({}, {"amount": "1"}, {"amount": "700"}, {"amount": str(2**100)}))
+            more = rng.choice(({}, {"amount": "1000"}, {"amount": "1"}, {"amount": str(2**100)}))
             return payer.message(charged + rng.choice((0, 0, 0, 1, CHEAP)), CHEAP, kind, **more)
         ceiling = charged + rng.choice((CHEAP,) * 6 + (0, 1, 2 * CHEAP, 2**100))
         if kind == "voucher":
@@ -176,7 +179,7 @@ class ChainPayments(Fuzzer):
         ]
         charged += len(paid) * CHEAP
         voucher = payer.message(charged + CHEAP, CHEAP)
-        return [*paid, voucher, payer.message(charged + CHEAP, CHEAP, "refund", amount="300")]
+        return [*paid, voucher, payer.message(charged + CHEAP, CHEAP, "refund", amount="1000")]
 
     def place(self, message: Json) -> Json:
         """What is signed is spoilt as often as the rest."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from farthing.paywall import Limits
 from tests.conftest import rpc
 from tests.escrow_world import World
 from tests.paywall.chain_payers import NO, NOBODY, YES, answers, wallet
@@ -24,6 +25,25 @@ def node_shop(open_shop: OpenShop, node_world: World) -> Shop:
 def payer(node_world: World) -> Payer:
     payer = Payer(terms=terms_of(node_world), domain=node_world.settlement.domain)
     return payer.with_config(payer_authorizer=NOBODY)
+
+
+@pytest.mark.parametrize("who", ["wallet", "key"])
+def test_voucher__without_an_authorizer__not_taken_unless_it_is_said(
+    open_shop: OpenShop, node_world: World, payer: Payer, who: str
+) -> None:
+    shop = open_shop(
+        chain=on_chain(node_world),
+        terms=terms_of(node_world),
+        domain=node_world.settlement.domain,
+        limits=Limits(),
+    )
+    if who == "wallet":
+        payer = payer.with_config(payer=wallet(node_world, answers(YES)))
+    shop.open_channel(payer)
+    got = run(shop.get("/cheap", payer.header(CHEAP)))
+    assert (got.status, got.error) == (402, "voucher_signature")
+    assert "set a payerAuthorizer" in got.json["reason"]
+    assert shop.served == 0
 
 
 @pytest.mark.parametrize(("answer", "status"), [(YES, 200), (NO, 402)])

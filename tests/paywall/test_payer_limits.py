@@ -114,7 +114,8 @@ def test_deny__a_forged_voucher__counts_for_nobody(ledger: Ledger) -> None:
 
 def test_deny__without_an_authorizer__the_payer_is_asked(open_shop: OpenShop, world: Any) -> None:
     terms, domain = terms_of(world), world.settlement.domain
-    limits = Limits(payers=PayerLimits(frozenset([PAYER.account.address])))
+    denied = PayerLimits(frozenset([PAYER.account.address]))
+    limits = Limits(contract_payers=True, payers=denied)
     shop = open_shop(chain=on_chain(world), terms=terms, domain=domain, limits=limits)
     payer = Payer(terms=terms, domain=domain).with_config(payer_authorizer=ZERO_ADDRESS)
     shop.open_channel(payer)

@@ -335,7 +335,7 @@ class OnChain:
         failed = ErrorCode.REFUND_TRANSACTION_FAILED
         number = self._find(REFUND, name)
         if number is None:
-            amount = _refundable(payment, state, self._min_deposit)
+            amount = _refundable(payment, state)
             self._check_sponsored(payment.config.payer)
             self._sponsoring.count(payment.config.payer)
             plan = self._plan_refund(payment, state, amount)
@@ -422,12 +422,11 @@ def _done(receipt: Receipt, amount: int) -> Done:
     return Done(str(receipt["transactionHash"].to_0x_hex()), amount, receipt["blockNumber"])
 
 
-def _refundable(payment: Payment, state: ChannelState, least: int) -> int:
+def _refundable(payment: Payment, state: ChannelState) -> int:
     """What is asked back.
 
     Raises:
-        PaymentRefused: So much is not left, or it is a part below ``least``, of which a payer could
-            ask for a million, each for a transaction of the publisher's.
+        PaymentRefused: So much is not left.
     """
     left = state.mirror.balance - state.charged
     amount = left if payment.refund_amount is None else payment.refund_amount
@@ -436,10 +435,6 @@ def _refundable(payment: Payment, state: ChannelState, least: int) -> int:
     if amount > left:
         raise PaymentRefused(
             ErrorCode.REFUND_AMOUNT_INVALID, f"{amount} was asked back, {left} is left"
-        )
-    if amount < min(least, left):
-        raise PaymentRefused(
-            ErrorCode.REFUND_AMOUNT_INVALID, f"a part of at least {least} can be asked back, or all"
         )
     return amount
 

@@ -17,7 +17,6 @@ from tests.ledger.ledger_samples import next_charge
 from tests.paywall.conftest import OpenShop
 from tests.paywall.paywall_kit import (
     CHEAP,
-    TERMS,
     Got,
     Payer,
     Shop,
@@ -93,19 +92,6 @@ def test_refund__of_too_much__refused(
     assert world.settlement.refund_nonce(payer.channel_id) == 0
     # The channel is as good as before.
     assert run(chain_shop.get("/cheap", payer.header(CHEAP))).status == 200
-
-
-def test_refund__of_a_part_below_the_least_deposit__unless_it_is_all(
-    chain_shop: Shop, payer: Payer, world: World
-) -> None:
-    least = TERMS.min_deposit
-    got = refund(chain_shop, payer.refund(0, least - 1))
-    assert (got.status, got.error) == (402, "refund_amount_invalid")
-    assert f"at least {least}" in got.json["reason"]
-    assert world.settlement.refund_nonce(payer.channel_id) == 0
-    assert refund(chain_shop, payer.refund(0, AMOUNT - 10)).status == 200
-    assert refund(chain_shop, payer.refund(0, 10)).status == 200
-    assert world.token.balance_of(payer.account.address) == FUNDS
 
 
 @pytest.mark.parametrize("amount", ["0", "-1", "1e3", "", "\uff11", "1" * 40, 5, None])

@@ -33,6 +33,10 @@ from farthing.protocol import ChannelConfig
 # it remembered as "" once that is done.
 RESTORED = "restored"
 
+# Bytes of a body from which on an answer is not left to expire when nobody can ask for it any more:
+# a thousand readers a second, of pages of 50 kB each, would fill a disk in ten minutes.
+LARGE = 4_096
+
 
 class Ledger(ABC):
     """The publisher's books: what was charged, and the vouchers that prove it.
@@ -343,8 +347,8 @@ class Ledger(ABC):
     def forget_answers(self, now: int) -> int:
         """Removes answers that expired before ``now``; how many. May leave some for next time.
 
-        Those that nobody can ask for any more, for their channel has a later charge, are removed
-        with that charge, or here.
+        Large ones that nobody can ask for any more, for their channel has a later charge, are
+        removed with that charge, or here.
         """
 
     @abstractmethod

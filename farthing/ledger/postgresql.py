@@ -20,6 +20,7 @@ from farthing.ledger.columns import (
     unpack_headers,
 )
 from farthing.ledger.errors import BackupRefused
+from farthing.ledger.ledger import LARGE
 from farthing.ledger.listings import charges_query
 from farthing.ledger.postgresql_channels import PostgresChannels
 from farthing.ledger.postgresql_link import Link, PostgresConnection
@@ -288,9 +289,11 @@ class PostgresLedger(PostgresChannels, PostgresPayers, PostgresTransactions):
         until = min(last, self._replaced + FORGET)
         replaced = self._write(
             "DELETE FROM answers WHERE charge = ANY("
-            "ARRAY(SELECT previous FROM charges WHERE id > %s AND id <= %s))",
+            "ARRAY(SELECT previous FROM charges WHERE id > %s AND id <= %s)) "
+            "AND octet_length(body) > %s",
             self._replaced,
             until,
+            LARGE,
         )
         self._replaced = until
         return expired + replaced

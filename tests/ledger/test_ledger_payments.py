@@ -18,6 +18,7 @@ from ledger_samples import (
 )
 
 from farthing.ledger import ChannelState, Charge, Ledger, Mirror, NotReserved
+from farthing.ledger.ledger import LARGE
 
 # ---------------------------------------------------------------- reserve and release
 
@@ -353,10 +354,10 @@ def test_forget_answers__expired_before_now(ledger: Ledger, now: int, forgotten:
     assert ledger.forget_answers(now) == 0
 
 
-def test_answers__of_many_charges_of_a_channel__the_last_is_kept(
+def test_answers__that_are_large__only_the_last_of_a_channel_is_kept(
     ledger: Ledger, another: Ledger, backdoor: Backdoor
 ) -> None:
-    kept = msgspec.structs.replace(ANSWER, expires_at=2**40)
+    kept = msgspec.structs.replace(ANSWER, expires_at=2**40, body=bytes(LARGE + 1))
 
     def answers() -> int:
         # Whoever has charged, and also a process that has just come.

@@ -225,8 +225,8 @@ class SqliteLedger(SqliteChannels, SqlitePayers, SqliteTransactions):
         for number, charge in numbered:
             if charge.change is not None and not change_payer(writer, charge.change, number):
                 return 0
-        # Nobody can ask any more for those of the charges before. Small ones are left to expire, for
-        # many lie on a page: to remove each by itself takes a tenth of the rate.
+        # Nobody can ask any more for those of the charges before. Small ones are left to expire:
+        # many lie on a page, and to remove each by itself takes a tenth of the rate.
         writer.execute(
             "DELETE FROM answers WHERE charge IN (SELECT previous FROM charges WHERE id > ?) "
             "AND length(body) > ?",

@@ -21,6 +21,7 @@ from farthing.paywall import Limits, Offers, Paywall, PaywallMiddleware, Prices,
 from farthing.paywall.admission import Charged
 from farthing.paywall.onchain import Collectors, OnChain
 from farthing.paywall.receipts import Receipts
+from farthing.paywall.sponsoring import SponsorLimits
 from farthing.protocol.payments import Terms
 
 CHAIN = "BENCH_CHAIN"
@@ -47,12 +48,22 @@ def site() -> PaywallMiddleware:
     )
     collectors = Collectors(chain["erc3009_collector"], chain["permit2_collector"])
     ledger = os.environ[LEDGER]
+    chain_side = OnChain(
+        settlement,
+        publisher,
+        publisher,
+        collectors,
+        MIN_DEPOSIT,
+        open_ledger(ledger),
+        # One payer opens the channels of everybody here.
+        sponsored=SponsorLimits(per_hour=10**6),
+    )
     priced = Paywall(
         Prices({"GET /paid": "0.0001", "GET /free": "free"}, token.decimals),
         Offers(terms, token.symbol, token.decimals, Receipts(publisher, terms.network)),
         settlement.domain,
         open_ledger(ledger),
-        OnChain(settlement, publisher, publisher, collectors, MIN_DEPOSIT, open_ledger(ledger)),
+        chain_side,
         Limits(),
     )
     return PaywallMiddleware(bare_app(), priced)

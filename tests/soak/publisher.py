@@ -49,6 +49,10 @@ min_deposit = "0.001"
 withdraw_delay = {delay}
 exposure_cap = "0.05"
 
+[payers]
+# Ten payers forget and take back all the time.
+transactions_per_hour = 10000
+
 [redeemer]
 coin_price = "0.01"
 interval = 7200

@@ -200,7 +200,7 @@ class ChainPayments(Fuzzer):
         while isinstance(here[key := rng.choice(list(here))], dict) and here[key]:
             here = here[key]
         text = here[key]
-        if isinstance(text, str) and text.startswith("0x"):
+        if isinstance(text, str) and text.startswith("0x") and len(text) > 2:
             at = rng.randrange(2, len(text))
             here[key] = text[:at] + rng.choice("0123456789abcdef") + text[at + 1 :]
         elif isinstance(text, str) and text.isdecimal():
